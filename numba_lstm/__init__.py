@@ -1,0 +1,8 @@
+"""Long Short-Term Memory for people who work with NumPy, SciPy and scikit-learn."""
+
+from numba_lstm.estimators.classifier import LSTMClassifier
+from numba_lstm.estimators.regressor import LSTMRegressor
+
+__version__ = "0.1.0"
+
+__all__ = ["LSTMClassifier", "LSTMRegressor", "__version__"]

@@ -1,0 +1,1 @@
+"""The CPU backend: microkernel, matrix products, one layer, and the parallel drivers."""

@@ -1,0 +1,198 @@
+"""One block of sequences through one LSTM layer and its head, serial.
+
+A batch holds its sequences in order of falling length, so that the sequences of a
+block still running at step t are its first ``n``. Everything that a step computes
+lies in packed rows: block after block, and inside a block step after step, the
+``n`` running sequences of a step together. There is no padding anywhere: the rows
+of a batch are exactly its time steps, and a finished sequence costs nothing.
+
+Block ``s:e`` of a batch with ``starts`` owns the packed rows starts[s]:starts[e].
+The equations' numbers are those of cell.py.
+"""
+
+from __future__ import annotations
+
+from numba_lstm._jit import kernel
+from numba_lstm.cell import cell_backward, cell_forward
+from numba_lstm.cpu.matmul import add_product, add_transposed_product
+
+
+@kernel
+def pack_inputs(values, starts, mean, inverse_scale, block_rows, x):
+    """Standardise a batch's inputs into packed rows, a one behind each.
+
+    Parameters
+    ----------
+    values : ndarray of shape (S, F)
+        Inputs, sequence after sequence, in any floating dtype.
+    starts : ndarray of shape (B + 1,)
+        Where each sequence begins in ``values``.
+    mean, inverse_scale : ndarray of shape (F,)
+        float64; the difference is formed in float64 before it is rounded.
+    block_rows : int
+        Sequences in a block.
+    x : ndarray of shape (S, F + 1)
+        Receives the packed rows.
+    """
+    B, F = starts.size - 1, values.shape[1]
+    for s in range(0, B, block_rows):
+        n = min(block_rows, B - s)
+        p = starts[s]
+        for t in range(starts[s + 1] - starts[s]):
+            while starts[s + n] - starts[s + n - 1] <= t:
+                n -= 1
+            for r in range(n):
+                source = starts[s + r] + t
+                for j in range(F):
+                    x[p, j] = (values[source, j] - mean[j]) * inverse_scale[j]
+                x[p, F] = 1
+                p += 1
+
+
+@kernel
+def _activate(a, c_prev, c, tanh_c, h):
+    """Equations (2) to (4) for one row: ``a`` (4H,) becomes i, f, g, o."""
+    H = h.size
+    a_i, a_f, a_g, a_o = a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]
+    for j in range(H):
+        i, f, g, o, c_j, tanh_c_j, h_j = cell_forward(a_i[j], a_f[j], a_g[j], a_o[j], c_prev[j])
+        a_i[j], a_f[j], a_g[j], a_o[j] = i, f, g, o
+        c[j], tanh_c[j], h[j] = c_j, tanh_c_j, h_j
+
+
+@kernel
+def _differentiate(gates, c_prev, tanh_c, dh, dc):
+    """Equations (5) to (7) for one row: ``gates`` (4H,) becomes da, dc moves to t-1."""
+    H = dh.size
+    i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
+    for j in range(H):
+        da_i, da_f, da_g, da_o, dc_j = cell_backward(
+            i[j], f[j], g[j], o[j], c_prev[j], tanh_c[j], dh[j], dc[j]
+        )
+        i[j], f[j], g[j], o[j], dc[j] = da_i, da_f, da_g, da_o, dc_j
+
+
+@kernel
+def forward_block(work, starts, s, e, per_step):
+    """Forward pass of sequences s to e: fills gates, c, tanh_c and h of ``work``.
+
+    Also notes in ``work.head_row`` the packed row behind each output: with
+    ``per_step`` output q is step ``q - starts[i]`` of sequence i, else output i is
+    the last step of sequence i.
+    """
+    x, gates, c, tanh_c, h = work.x, work.gates, work.c, work.tanh_c, work.h
+    n, p, before = e - s, starts[s], starts[s]
+    for t in range(starts[s + 1] - starts[s]):
+        while starts[s + n] - starts[s + n - 1] <= t:
+            n -= 1
+        gates[p : p + n] = 0
+        add_product(x, p, work.packed_W_x, gates, p, n)
+        if t > 0:
+            add_product(h, before, work.packed_W_h, gates, p, n)
+        for r in range(n):
+            q = p + r
+            c_prev = c[before + r] if t > 0 else work.zeros
+            _activate(gates[q], c_prev, c[q], tanh_c[q], h[q])
+            if per_step:
+                work.head_row[starts[s + r] + t] = q
+            elif starts[s + r + 1] - starts[s + r] == t + 1:
+                work.head_row[s + r] = q
+        before = p
+        p += n
+
+
+@kernel(fastmath={"contract", "reassoc"})
+def head_forward(W_y, b_y, h, head_row, out, first, last):
+    """Outputs ``first`` to ``last``: out = h W_y^T + b_y."""
+    for q in range(first, last):
+        p = head_row[q]
+        for k in range(b_y.size):
+            total = b_y[k]
+            for j in range(h.shape[1]):
+                total += h[p, j] * W_y[k, j]
+            out[q, k] = total
+
+
+@kernel
+def _add_head_gradient(W_y, d_out, q, dh):
+    """Add what output q sends back to its hidden state: dh += d_out[q] W_y."""
+    for k in range(d_out.shape[1]):
+        d = d_out[q, k]
+        for j in range(dh.size):
+            dh[j] += d * W_y[k, j]
+
+
+@kernel
+def backward_block(work, W_y, starts, s, e, per_step):
+    """Backpropagation through time for sequences s to e: ``work.gates`` becomes da."""
+    gates, c, tanh_c, dh, dc = work.gates, work.c, work.tanh_c, work.dh, work.dc
+    n, p = 0, starts[e]
+    for t in range(starts[s + 1] - starts[s] - 1, -1, -1):
+        running = n
+        while n < e - s and starts[s + n + 1] - starts[s + n] > t:
+            n += 1
+        p -= n
+        dh[s + running : s + n] = 0
+        dc[s + running : s + n] = 0
+        before = p
+        if t > 0:  # as many sequences ran at t - 1, and perhaps some shorter ones
+            m = n
+            while m < e - s and starts[s + m + 1] - starts[s + m] > t - 1:
+                m += 1
+            before = p - m
+        for r in range(n):
+            if per_step:
+                _add_head_gradient(W_y, work.d_out, starts[s + r] + t, dh[s + r])
+            elif r >= running:
+                _add_head_gradient(W_y, work.d_out, s + r, dh[s + r])
+            q = p + r
+            c_prev = c[before + r] if t > 0 else work.zeros
+            _differentiate(gates[q], c_prev, tanh_c[q], dh[s + r], dc[s + r])
+        if t > 0:
+            dh[s : s + n] = 0
+            add_product(gates, p, work.packed_W_hT, dh, s, n)
+
+
+@kernel
+def weight_gradient(work, dW_x, dW_h, starts, block_rows, first, last):
+    """Equation (8) for columns ``first`` to ``last`` of dW_x and dW_h, over a batch.
+
+    Threads share the columns out among them: none needs a copy of its own, and
+    every sum runs over the whole batch in one order.
+    """
+    B = starts.size - 1
+    dW_x[:, first:last] = 0
+    dW_h[:, first:last] = 0
+    add_transposed_product(work.x, 0, work.gates, 0, starts[B], dW_x, first, last)
+    for s in range(0, B, block_rows):
+        e = min(s + block_rows, B)
+        n = e - s
+        # Row h_{t-1} goes with row da_t, n rows further on. While n stays the same
+        # that holds over many steps, which then make one product.
+        h_row, da_row, rows = starts[s], starts[s] + n, 0
+        for t in range(1, starts[s + 1] - starts[s]):
+            running = n
+            while starts[s + n] - starts[s + n - 1] <= t:
+                n -= 1
+            if n < running:
+                add_transposed_product(work.h, h_row, work.gates, da_row, rows, dW_h, first, last)
+                h_row, da_row = h_row + rows, da_row + rows
+                add_transposed_product(work.h, h_row, work.gates, da_row, n, dW_h, first, last)
+                h_row, da_row, rows = h_row + running, da_row + n, 0
+            else:
+                rows += n
+        add_transposed_product(work.h, h_row, work.gates, da_row, rows, dW_h, first, last)
+
+
+@kernel
+def head_gradient(work, dW_y, db_y, n_rows):
+    """Gradient of the head's weights and bias over all outputs of a batch."""
+    dW_y[:] = 0
+    db_y[:] = 0
+    for q in range(n_rows):
+        h = work.h[work.head_row[q]]
+        for k in range(db_y.size):
+            d = work.d_out[q, k]
+            db_y[k] += d
+            for j in range(h.size):
+                dW_y[k, j] += d * h[j]

@@ -1,0 +1,33 @@
+"""How many threads a call may use."""
+
+from __future__ import annotations
+
+import os
+
+from joblib.parallel import get_active_backend
+from numba import config
+
+
+def resolve_n_jobs(n_jobs: int | None) -> int:
+    """Turn the parameter ``n_jobs`` into a number of threads.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None takes every core that the process may use, as NumPy's BLAS does, and
+        one inside a joblib worker, whose siblings have the others. A positive
+        number is obeyed; -1 means all cores, -2 all but one, and so on.
+
+    Returns
+    -------
+    int
+        At least 1, and at most what Numba was started with.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cores = min(available or os.cpu_count() or 1, config.NUMBA_NUM_THREADS)
+    if n_jobs is None:
+        in_worker = (get_active_backend()[0].nesting_level or 0) > 0
+        return 1 if in_worker else cores
+    if n_jobs < 0:
+        return max(cores + 1 + n_jobs, 1)
+    return min(n_jobs, config.NUMBA_NUM_THREADS)

@@ -1,0 +1,382 @@
+"""LSTMClassifier: sequences to classes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.metrics import accuracy_score
+from sklearn.utils import compute_class_weight
+from sklearn.utils._param_validation import StrOptions
+
+from numba_lstm.estimators.base import BaseLSTM
+from numba_lstm.estimators.targets import Targets, check_labels, check_weights
+from numba_lstm.sequences import Sequences, check_sequences
+
+
+class LSTMClassifier(ClassifierMixin, BaseLSTM):
+    """Long Short-Term Memory network that predicts classes from sequences.
+
+    One LSTM layer and a linear head with a logistic (two classes) or softmax output,
+    trained on the log-loss by backpropagation through time. X is
+    (n_samples, n_timesteps, n_features), or (n_samples, n_timesteps) with one feature,
+    or a list of arrays of different lengths.
+
+    Parameters
+    ----------
+    hidden_size : int, default=32
+        Units H of the layer.
+    num_layers : int, default=1
+        Number of layers; this version has 1.
+    return_sequences : bool, default=False
+        Whether y has a target for every time step, or one a sequence, which is then
+        read off its last step.
+    loss : {"log_loss"}, default="log_loss"
+        Loss: the cross-entropy, binary or over all classes.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" makes up for their frequencies.
+    solver : {"adam", "sgd", "rmsprop"}, default="adam"
+        Optimiser: Adam, stochastic gradient descent with momentum, or RMSprop.
+    learning_rate_init : float, default=0.005
+        Learning rate to begin with.
+    learning_rate : {"constant", "cosine", "plateau"}, default="constant"
+        "cosine" lets it fall to zero over ``max_iter`` epochs, "plateau" halves it
+        when the score has not improved for ``n_iter_no_change // 2`` epochs.
+    alpha : float, default=0.0001
+        Weight decay, decoupled from the gradient as in AdamW; biases do not decay.
+    batch_size : int or "auto", default="auto"
+        Sequences in a batch; "auto" is ``min(64, n_samples)``.
+    max_iter : int, default=100
+        The most epochs.
+    shuffle : bool, default=True
+        Whether each epoch takes the sequences in a new order.
+    clip_norm : float or None, default=1.0
+        Gradients longer than this are shortened to it; None lets them be.
+    early_stopping : bool, default=False
+        Whether to stop when the score on validation data no longer improves, and to
+        go back to the weights that scored best. Without ``X_val`` in ``fit``, a random
+        ``validation_fraction`` of the sequences is set aside for it.
+    validation_fraction : float, default=0.1
+        Share of the sequences to set aside.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of more than ``tol`` after which training stops.
+    tol : float, default=0.0001
+        The least change of the validation score, or without validation data of the
+        training loss, that counts as an improvement.
+    momentum : float, default=0.9
+        Momentum of "sgd".
+    nesterovs_momentum : bool, default=True
+        Whether "sgd" takes Nesterov's momentum.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay rates of the moments of "adam".
+    epsilon : float, default=1e-8
+        Keeps the denominator of "adam" and "rmsprop" from zero.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights, the optimiser's state and the
+        standardisation of the fit before.
+    standardize : bool, default=True
+        Whether inputs are standardised per feature with the
+        mean and the standard deviation of the training part, batch by batch: X is not
+        copied.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the weights and of all arithmetic.
+    n_jobs : int or None, default=None
+        Threads. None uses all cores (one inside a joblib worker), -1 all cores, -2 all
+        but one. Results do not depend on it.
+    device : {"cpu"}, default="cpu"
+        Where to compute.
+    random_state : int, RandomState instance or None, default=None
+        Source of the first weights, the order of the sequences and the validation
+        part. With an int, two fits end with bitwise equal weights.
+    verbose : bool or int, default=False
+        Whether to print a line after each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    theta_ : ndarray of shape (n_parameters,)
+        All weights in one vector; ``parameters_`` has named views on it.
+    parameters_ : dict of ndarray
+        ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,),
+        ``head_weight`` (K, H), ``head_bias`` (K,); gates in the order i, f, g, o.
+    n_iter_ : int
+        Epochs run, over all calls that went on from one another.
+    loss_, best_loss_ : float
+        Mean training loss of the last and of the best epoch.
+    loss_curve_ : list of float
+        Mean training loss of each epoch.
+    validation_scores_ : list of float or None
+        Score on the validation data after each epoch: 1 - loss / loss
+        of the classes' frequencies (scikit-learn's ``d2_log_loss_score``).
+    best_validation_score_ : float or None
+        The best of them.
+    n_features_in_ : int
+        Features F of a time step; columns of X where X has two dimensions.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X has two dimensions and they are strings.
+    n_outputs_ : int
+        Outputs of the network.
+    input_mean_, input_scale_ : ndarray of shape (F,)
+        Standardisation of the inputs.
+    target_mean_, target_scale_ : ndarray of shape (1,)
+        Standardisation of the targets: 0 and 1 here.
+
+    See Also
+    --------
+    LSTMRegressor : Sequences to numbers.
+    sklearn.neural_network.MLPClassifier : The same parameters without time.
+
+    References
+    ----------
+    Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8),
+    1997; Gers, Schmidhuber and Cummins, "Learning to Forget", Neural Computation
+    12(10), 2000.
+
+    Examples
+    --------
+    >>> from numba_lstm import LSTMClassifier
+    >>> from numba_lstm.datasets import load_japanese_vowels
+    >>> X_train, X_test, y_train, y_test = load_japanese_vowels()
+    >>> model = LSTMClassifier(hidden_size=32, max_iter=30, random_state=0)
+    >>> bool(model.fit(X_train, y_train).score(X_test, y_test) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseLSTM._parameter_constraints,
+        "loss": [StrOptions({"log_loss"})],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        hidden_size: int = 32,
+        *,
+        num_layers: int = 1,
+        return_sequences: bool = False,
+        loss: str = "log_loss",
+        class_weight: dict | str | None = None,
+        solver: str = "adam",
+        learning_rate_init: float = 0.005,
+        learning_rate: str = "constant",
+        alpha: float = 1e-4,
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        shuffle: bool = True,
+        clip_norm: float | None = 1.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        warm_start: bool = False,
+        standardize: bool = True,
+        dtype: Any = "float32",
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.return_sequences = return_sequences
+        self.loss = loss
+        self.class_weight = class_weight
+        self.solver = solver
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.clip_norm = clip_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.warm_start = warm_start
+        self.standardize = standardize
+        self.dtype = dtype
+        self.n_jobs = n_jobs
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> LSTMClassifier:
+        """Train for one epoch, going on from earlier calls and from ``fit``.
+
+        The standardisation is that of the first call.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come; needed in the first call if its y lacks any.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a shape or a value does not fit, or a label is unknown.
+        """
+        continued = hasattr(self, "theta_")
+        reference = None
+        if classes is not None:
+            labels = np.unique(np.asarray(classes))
+            if continued and not np.array_equal(labels, self.classes_):
+                raise ValueError(
+                    f"classes={labels.tolist()} differs from the classes of the first call, "
+                    f"{self.classes_.tolist()}. Leave it out, or start with a clone."
+                )
+            reference = Targets(None, len(labels), False, self.return_sequences, labels)
+        self._fit(
+            *(X, y, sample_weight, (None, None, None)),
+            continued=continued,
+            partial=True,
+            reference=reference,
+        )
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Predict the most probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
+            Sequences.
+
+        Returns
+        -------
+        ndarray of shape (N,); with ``return_sequences`` (N, T), or for a list a list of \
+                N arrays (T_i,)
+            Labels.
+
+        Raises
+        ------
+        ValueError
+            If X is not like the X that the estimator was fitted on.
+        """
+        return self._apply(X, lambda p: self.classes_[p.argmax(axis=1)], log=True)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
+            Sequences.
+
+        Returns
+        -------
+        ndarray of shape (N, n_classes); with ``return_sequences`` (N, T, n_classes), or for \
+                a list a list of N arrays (T_i, n_classes)
+            Probabilities in float64, in the order of ``classes_``.
+
+        Raises
+        ------
+        ValueError
+            If X is not like the X that the estimator was fitted on.
+        """
+        return self._apply(X, lambda p: p)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Logarithm of :meth:`predict_proba`, finite where the latter rounds to 0.
+
+        Parameters
+        ----------
+        X
+            As in ``predict_proba``.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            Shaped like ``predict_proba``.
+
+        Raises
+        ------
+        ValueError
+            If X is not like the X that the estimator was fitted on.
+        """
+        return self._apply(X, lambda p: p, log=True)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of the predictions.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``; with ``return_sequences`` all time steps count alike.
+
+        Returns
+        -------
+        float
+            Share of the right labels.
+        """
+        if not self.return_sequences:
+            return super().score(X, y, sample_weight)
+        predicted = self.predict(X)
+        weight = check_weights(sample_weight, len(predicted), "sample_weight")
+        lengths = check_sequences(X).lengths
+        return accuracy_score(
+            np.concatenate([np.asarray(labels) for labels in y]),
+            np.concatenate(list(predicted)),
+            sample_weight=np.repeat(weight, lengths),
+        )
+
+    def _apply(self, X, function, log=False):
+        """Apply a function of probabilities, or their logarithms, sequence by sequence."""
+        out, sequences = self._raw_predict(X)
+
+        def transform(logits: np.ndarray) -> np.ndarray:
+            if logits.shape[1] > 1:
+                return function((log_softmax if log else softmax)(logits, axis=1))
+            sigmoid = log_expit if log else expit
+            return function(np.hstack([sigmoid(-logits), sigmoid(logits)]))
+
+        if isinstance(out, np.ndarray):
+            return transform(out)
+        return sequences.restore([transform(rows) for rows in out])
+
+    def _check_targets(
+        self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"
+    ) -> Targets:
+        classes = None if reference is None else reference.classes
+        return check_labels(y, sequences, self.return_sequences, classes, self, name)
+
+    def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
+        from numba_lstm.losses import BINARY_LOG_LOSS, LOG_LOSS
+
+        return (BINARY_LOG_LOSS if n_outputs == 1 else LOG_LOSS), 0.0
+
+    def _class_weight(self, targets: Targets) -> np.ndarray | None:
+        if self.class_weight is None:
+            return None
+        values, classes = targets.values, np.asarray(targets.classes)
+        codes = np.concatenate(values.data) if targets.per_step else values
+        labels = classes[codes[:, 0]]
+        return compute_class_weight(self.class_weight, classes=classes, y=labels)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = True
+        return tags

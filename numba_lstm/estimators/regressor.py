@@ -1,0 +1,323 @@
+"""LSTMRegressor: sequences to numbers."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from numba_lstm.estimators.base import BaseLSTM
+from numba_lstm.estimators.targets import Targets, check_values, check_weights
+from numba_lstm.sequences import Sequences, check_sequences
+
+# The names of the losses; their arithmetic is imported with the kernels, in fit.
+_LOSSES = {"squared_error", "absolute_error", "huber", "quantile"}
+
+
+class LSTMRegressor(RegressorMixin, BaseLSTM):
+    """Long Short-Term Memory network that predicts numbers from sequences.
+
+    One LSTM layer and a linear head, trained by backpropagation through time. X is
+    (n_samples, n_timesteps, n_features), or (n_samples, n_timesteps) with one feature,
+    or a list of arrays of different lengths.
+
+    Parameters
+    ----------
+    hidden_size : int, default=32
+        Units H of the layer.
+    num_layers : int, default=1
+        Number of layers; this version has 1.
+    return_sequences : bool, default=False
+        Whether y has a target for every time step, or one a sequence, which is then
+        read off its last step.
+    loss : {"squared_error", "absolute_error", "huber", "quantile"}, \
+            default="squared_error"
+        Loss, as PyTorch defines it (the squared error has no factor 1/2), in units of
+        the standardised targets and averaged over them.
+    quantile : float, default=0.5
+        Quantile that ``loss="quantile"`` estimates.
+    delta : float, default=1.0
+        Where ``loss="huber"`` turns from a parabola into straight lines, in units of
+        the standardised targets.
+    solver : {"adam", "sgd", "rmsprop"}, default="adam"
+        Optimiser: Adam, stochastic gradient descent with momentum, or RMSprop.
+    learning_rate_init : float, default=0.005
+        Learning rate to begin with.
+    learning_rate : {"constant", "cosine", "plateau"}, default="constant"
+        "cosine" lets it fall to zero over ``max_iter`` epochs, "plateau" halves it
+        when the score has not improved for ``n_iter_no_change // 2`` epochs.
+    alpha : float, default=0.0001
+        Weight decay, decoupled from the gradient as in AdamW; biases do not decay.
+    batch_size : int or "auto", default="auto"
+        Sequences in a batch; "auto" is ``min(64, n_samples)``.
+    max_iter : int, default=100
+        The most epochs.
+    shuffle : bool, default=True
+        Whether each epoch takes the sequences in a new order.
+    clip_norm : float or None, default=1.0
+        Gradients longer than this are shortened to it; None lets them be.
+    early_stopping : bool, default=False
+        Whether to stop when the score on validation data no longer improves, and to
+        go back to the weights that scored best. Without ``X_val`` in ``fit``, a random
+        ``validation_fraction`` of the sequences is set aside for it.
+    validation_fraction : float, default=0.1
+        Share of the sequences to set aside.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of more than ``tol`` after which training stops.
+    tol : float, default=0.0001
+        The least change of the validation score, or without validation data of the
+        training loss, that counts as an improvement.
+    momentum : float, default=0.9
+        Momentum of "sgd".
+    nesterovs_momentum : bool, default=True
+        Whether "sgd" takes Nesterov's momentum.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay rates of the moments of "adam".
+    epsilon : float, default=1e-8
+        Keeps the denominator of "adam" and "rmsprop" from zero.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights, the optimiser's state and the
+        standardisation of the fit before.
+    standardize : bool, default=True
+        Whether inputs are standardised per feature, and the targets per output, with the
+        mean and the standard deviation of the training part, batch by batch: X is not
+        copied.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the weights and of all arithmetic.
+    n_jobs : int or None, default=None
+        Threads. None uses all cores (one inside a joblib worker), -1 all cores, -2 all
+        but one. Results do not depend on it.
+    device : {"cpu"}, default="cpu"
+        Where to compute.
+    random_state : int, RandomState instance or None, default=None
+        Source of the first weights, the order of the sequences and the validation
+        part. With an int, two fits end with bitwise equal weights.
+    verbose : bool or int, default=False
+        Whether to print a line after each epoch.
+
+    Attributes
+    ----------
+    theta_ : ndarray of shape (n_parameters,)
+        All weights in one vector; ``parameters_`` has named views on it.
+    parameters_ : dict of ndarray
+        ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,),
+        ``head_weight`` (K, H), ``head_bias`` (K,); gates in the order i, f, g, o.
+    n_iter_ : int
+        Epochs run, over all calls that went on from one another.
+    loss_, best_loss_ : float
+        Mean training loss of the last and of the best epoch, in units of the
+        standardised targets.
+    loss_curve_ : list of float
+        Mean training loss of each epoch.
+    validation_scores_ : list of float or None
+        Score on the validation data after each epoch: 1 - loss / loss
+        of the best constant, which is R2 for the squared error and scikit-learn's D2
+        for the absolute and the quantile loss.
+    best_validation_score_ : float or None
+        The best of them.
+    n_features_in_ : int
+        Features F of a time step; columns of X where X has two dimensions.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X has two dimensions and they are strings.
+    n_outputs_ : int
+        Outputs of the network.
+    input_mean_, input_scale_ : ndarray of shape (F,)
+        Standardisation of the inputs.
+    target_mean_, target_scale_ : ndarray of shape (K,)
+        Standardisation of the targets; predictions are scaled back.
+
+    See Also
+    --------
+    LSTMClassifier : Sequences to classes.
+    sklearn.neural_network.MLPRegressor : The same parameters without time.
+
+    References
+    ----------
+    Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8),
+    1997; Gers, Schmidhuber and Cummins, "Learning to Forget", Neural Computation
+    12(10), 2000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numba_lstm import LSTMRegressor
+    >>> t = np.linspace(0, 40, 1000)
+    >>> windows = np.lib.stride_tricks.sliding_window_view(np.sin(t), 31)
+    >>> X, y = windows[:, :30], windows[:, 30]
+    >>> model = LSTMRegressor(hidden_size=16, max_iter=30, random_state=0).fit(X[:800], y[:800])
+    >>> bool(model.score(X[800:], y[800:]) > 0.99)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseLSTM._parameter_constraints,
+        "loss": [StrOptions(_LOSSES)],
+        "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "delta": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        hidden_size: int = 32,
+        *,
+        num_layers: int = 1,
+        return_sequences: bool = False,
+        loss: str = "squared_error",
+        quantile: float = 0.5,
+        delta: float = 1.0,
+        solver: str = "adam",
+        learning_rate_init: float = 0.005,
+        learning_rate: str = "constant",
+        alpha: float = 1e-4,
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        shuffle: bool = True,
+        clip_norm: float | None = 1.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        warm_start: bool = False,
+        standardize: bool = True,
+        dtype: Any = "float32",
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        verbose: bool | int = False,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.return_sequences = return_sequences
+        self.loss = loss
+        self.quantile = quantile
+        self.delta = delta
+        self.solver = solver
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.clip_norm = clip_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.warm_start = warm_start
+        self.standardize = standardize
+        self.dtype = dtype
+        self.n_jobs = n_jobs
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> LSTMRegressor:
+        """Train for one epoch, going on from earlier calls and from ``fit``.
+
+        The standardisation is that of the first call.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a shape or a value does not fit.
+        """
+        held_out = (None, None, None)
+        continued = hasattr(self, "theta_")
+        self._fit(X, y, sample_weight, held_out, continued=continued, partial=True)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
+            Sequences.
+
+        Returns
+        -------
+        ndarray of shape (N,) or (N, K); with ``return_sequences`` (N, T) or (N, T, K), \
+                or for a list a list of N arrays (T_i,) or (T_i, K)
+            Predictions in float64, in the units of y and in its shape.
+
+        Raises
+        ------
+        ValueError
+            If X is not like the X that the estimator was fitted on.
+        """
+        out, sequences = self._raw_predict(X)
+        has_columns = self._targets.has_columns
+
+        def rescale(rows: np.ndarray) -> np.ndarray:
+            rows = rows * self.target_scale_ + self.target_mean_
+            return rows if has_columns else rows[:, 0]
+
+        if isinstance(out, np.ndarray):
+            return rescale(out)
+        return sequences.restore([rescale(rows) for rows in out])
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Coefficient of determination R2 of the predictions.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``; with ``return_sequences`` all time steps count alike.
+
+        Returns
+        -------
+        float
+            R2, averaged over the outputs.
+        """
+        if not self.return_sequences:
+            return super().score(X, y, sample_weight)
+        predicted = check_sequences(self.predict(X), name="predictions")
+        targets = self._check_targets(y, check_sequences(X), self._targets).values
+        weight = check_weights(sample_weight, len(predicted), "sample_weight")
+        everything = np.arange(len(predicted))
+        return r2_score(
+            targets.gather(everything)[0],
+            predicted.gather(everything)[0],
+            sample_weight=np.repeat(weight, predicted.lengths),
+        )
+
+    def _check_targets(
+        self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"
+    ) -> Targets:
+        return check_values(y, sequences, self.return_sequences, reference, self, name)
+
+    def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
+        from numba_lstm.losses import REGRESSION_LOSSES
+
+        parameter = self.quantile if self.loss == "quantile" else self.delta
+        return REGRESSION_LOSSES[self.loss], parameter
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,252 @@
+"""What y and sample_weight may be, turned into numbers for the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_y,
+    _num_samples,
+    check_array,
+    column_or_1d,
+)
+
+from numba_lstm.sequences import Sequences, check_sequences
+
+
+@dataclass
+class Targets:
+    """Checked targets.
+
+    Attributes
+    ----------
+    values : ndarray of shape (N, K) or (N, 1), or Sequences of N
+        Values, or indices of classes; Sequences with a target for every time step.
+    n_outputs : int
+        Outputs that the network needs: K; for classes, 1 if there are two.
+    has_columns : bool
+        Whether predictions keep an axis for K, as y had one.
+    classes : ndarray of shape (n_classes,), optional
+        The sorted labels of a classification.
+    """
+
+    values: Any
+    n_outputs: int
+    has_columns: bool
+    per_step: bool
+    classes: np.ndarray | None = None
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of ``values``."""
+        return self.n_outputs if self.classes is None else 1
+
+    def description(self) -> Targets:
+        """Return all but the values, to keep in the estimator."""
+        return replace(self, values=None)
+
+    def stratify(self) -> np.ndarray | None:
+        """Return what a random split should keep the proportions of."""
+        return None if self.classes is None or self.per_step else self.values[:, 0]
+
+
+def _check_length(y: Any, n: int, name: str) -> None:
+    if _num_samples(y) != n:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: {n} sequences in X, "
+            f"but {_num_samples(y)} targets in {name}."
+        )
+
+
+def _check_steps(targets: Sequences, sequences: Sequences, name: str) -> None:
+    different = np.flatnonzero(targets.lengths != sequences.lengths)
+    if len(different):
+        i = different[0]
+        raise ValueError(
+            f"With return_sequences=True every time step needs a target: sequence {i} of X has "
+            f"{sequences.lengths[i]} time steps, but {name}[{i}] has {targets.lengths[i]}."
+        )
+
+
+def check_values(
+    y: Any,
+    sequences: Sequences,
+    per_step: bool,
+    reference: Targets | None,
+    estimator: Any,
+    name: str = "y",
+) -> Targets:
+    """Check the targets of a regression.
+
+    Parameters
+    ----------
+    y : array-like of shape (N,) or (N, K); ``per_step``: (N, T), (N, T, K), or a list
+        Targets.
+    sequences : Sequences
+        The checked X.
+    per_step : bool
+        Whether there is a target for every time step.
+    reference : Targets or None
+        Targets that these must be like.
+    estimator : estimator
+        Named in messages.
+    name : str
+        What to call y in messages.
+
+    Returns
+    -------
+    Targets
+        Values in float64.
+
+    Raises
+    ------
+    ValueError
+        If the number, the shape or a value does not fit.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    if per_step:
+        _check_length(y, len(sequences), name)
+        steps = check_sequences(y, name=name)
+        _check_steps(steps, sequences, name)
+        has_columns = np.ndim(y[0]) > 1 if steps.kind == "list" else steps.kind == "3-D"
+        targets = Targets(steps, steps.n_inputs, has_columns, True)
+    else:
+        y = _check_y(y, multi_output=True, y_numeric=True, estimator=estimator)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if y.ndim > 2:
+            raise ValueError(
+                f"{name} has shape {y.shape}, but without return_sequences it is (n_samples,) or "
+                "(n_samples, n_outputs). Set return_sequences=True for a target at every step."
+            )
+        _check_length(y, len(sequences), name)
+        values = np.asarray(y, np.float64).reshape(len(y), -1)
+        targets = Targets(values, values.shape[1], y.ndim > 1, False)
+    if reference is not None and targets.n_outputs != reference.n_outputs:
+        raise ValueError(
+            f"{name} has {targets.n_outputs} outputs, but the network has {reference.n_outputs}."
+        )
+    return targets
+
+
+def check_labels(
+    y: Any,
+    sequences: Sequences,
+    per_step: bool,
+    classes: np.ndarray | None,
+    estimator: Any,
+    name: str = "y",
+) -> Targets:
+    """Check the targets of a classification and replace labels by their index.
+
+    Parameters
+    ----------
+    y : array-like of shape (N,); ``per_step``: (N, T), or a list of N arrays (T_i,)
+        Labels of any type that can be sorted.
+    classes : ndarray of shape (n_classes,) or None
+        The labels known already, which must contain those of y.
+    sequences, per_step, estimator, name
+        As in :func:`check_values`.
+
+    Returns
+    -------
+    Targets
+        Values are indices into ``classes``.
+
+    Raises
+    ------
+    ValueError
+        If the number or the shape does not fit, a label is unknown, or there is only
+        one class.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    steps = None
+    if per_step:
+        _check_length(y, len(sequences), name)
+        parts = [column_or_1d(np.asarray(labels)) for labels in y]
+        steps = np.array([len(part) for part in parts])
+        flat = np.concatenate(parts)
+    else:
+        flat = column_or_1d(
+            check_array(y, ensure_2d=False, dtype=None, input_name=name), warn=True
+        )
+        _check_length(flat, len(sequences), name)
+    check_classification_targets(flat)
+    found, codes = np.unique(flat, return_inverse=True)
+    if classes is not None:
+        unknown = np.setdiff1d(found, classes)
+        if len(unknown):
+            raise ValueError(
+                f"{name} contains labels that are not among the classes "
+                f"{classes.tolist()}: {unknown.tolist()}."
+            )
+        codes, found = np.searchsorted(classes, flat), classes
+    if len(found) < 2:
+        raise ValueError(
+            f"{type(estimator).__name__} needs at least two classes, but {name} contains one "
+            f"class only: {found.tolist()}."
+        )
+    values: Any = codes.reshape(-1, 1)
+    if steps is not None:
+        values = Sequences(np.split(values, np.cumsum(steps)[:-1]), "list")
+        _check_steps(values, sequences, name)
+    n_outputs = 1 if len(found) == 2 else len(found)
+    return Targets(values, n_outputs, False, per_step, found)
+
+
+def check_weights(sample_weight: Any, n: int, name: str) -> np.ndarray:
+    """Check the weights of n sequences.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n,), number, or None
+        None means 1 for each.
+    n : int
+        Number of sequences.
+    name : str
+        What to call it in messages.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n,)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit, a weight is negative or not finite, or all are zero.
+    """
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n, sample_weight)
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name=name, allow_nd=True
+    )
+    if weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array: {name} needs "
+            "one weight for each sequence."
+        )
+    if weight.shape != (n,):
+        raise ValueError(
+            f"{name}.shape == {weight.shape}, expected {(n,)}: one weight for each sequence."
+        )
+    if (weight < 0).any():
+        raise ValueError(
+            f"Negative values in {name} (first at {np.flatnonzero(weight < 0)[0]}): weights are "
+            "at least 0."
+        )
+    if not weight.any():
+        raise ValueError(f"{name} is zero for every sequence: nothing is left to learn from.")
+    return weight

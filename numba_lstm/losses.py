@@ -1,0 +1,144 @@
+"""The losses, each as a value and a gradient for one row of outputs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numba_lstm._jit import kernel
+from numba_lstm.activations import exp, sigmoid
+
+SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, BINARY_LOG_LOSS, LOG_LOSS = range(6)
+
+# The names of the estimators' parameter ``loss``.
+REGRESSION_LOSSES = {
+    "squared_error": SQUARED_ERROR,
+    "absolute_error": ABSOLUTE_ERROR,
+    "huber": HUBER,
+    "quantile": QUANTILE,
+}
+
+
+@kernel
+def _residual_loss(kind, parameter, e):
+    """Value and derivative of a regression loss at the residual e = output - y."""
+    T = type(e)
+    zero, half, one, two = T(0.0), T(0.5), T(1.0), T(2.0)
+    if kind == SQUARED_ERROR:
+        return e * e, two * e
+    if kind == HUBER:
+        if abs(e) <= parameter:
+            return half * e * e, e
+        slope = parameter if e > zero else -parameter
+        return slope * e - half * parameter * parameter, slope
+    # The absolute error is twice the pinball loss of the median.
+    below, above = (-one, one) if kind == ABSOLUTE_ERROR else (-parameter, one - parameter)
+    slope = zero
+    if e > zero:
+        slope = above
+    elif e < zero:
+        slope = below
+    elif e != e:
+        slope = e
+    return slope * e, slope
+
+
+@kernel
+def loss_rows(kind, parameter, out, y, weight, d_out, first, last):
+    """Weighted sum of the loss over rows ``first`` to ``last``, and its gradient.
+
+    Parameters
+    ----------
+    kind : int
+        One of the module's constants.
+    parameter : float
+        delta of the Huber loss or the quantile of the pinball loss.
+    out : ndarray of shape (Q, K)
+        Outputs of the network: values, or the logits of the classes.
+    y : ndarray of shape (Q, K) or, for the log-losses, (Q, 1)
+        Targets: values, or the index of the class.
+    weight : ndarray of shape (Q,)
+        Weight of each row; a row of weight 0 adds exactly nothing.
+    d_out : ndarray of shape (Q, K)
+        Receives the gradient with respect to ``out``.
+
+    Returns
+    -------
+    float64
+        The sum; for K targets, of the mean over the targets.
+    """
+    K = out.shape[1]
+    total = 0.0
+    for q in range(first, last):
+        w = weight[q]
+        if w == 0:
+            for k in range(K):
+                d_out[q, k] = 0
+        elif kind == BINARY_LOG_LOSS:
+            z = out[q, 0]
+            value = max(z, type(z)(0.0)) + type(z)(math.log1p(math.exp(-abs(z)))) - y[q, 0] * z
+            total += np.float64(w * value)
+            d_out[q, 0] = w * (sigmoid(z) - y[q, 0])
+        elif kind == LOG_LOSS:
+            top = out[q, 0]
+            for k in range(1, K):
+                top = max(top, out[q, k])
+            denominator = type(top)(0.0)
+            for k in range(K):
+                d_out[q, k] = exp(out[q, k] - top)
+                denominator += d_out[q, k]
+            label = int(y[q, 0])
+            total += np.float64(w * (type(top)(math.log(denominator)) + top - out[q, label]))
+            for k in range(K):
+                d_out[q, k] = w * (d_out[q, k] / denominator)
+            d_out[q, label] -= w
+        else:
+            share = w / type(w)(K)
+            for k in range(K):
+                value, slope = _residual_loss(kind, parameter, out[q, k] - y[q, k])
+                total += np.float64(share * value)
+                d_out[q, k] = share * slope
+    return total
+
+
+def best_constant(
+    kind: int, parameter: float, y: np.ndarray, weight: np.ndarray, n_outputs: int
+) -> np.ndarray:
+    """Return the constant output that the skill of a model is measured against.
+
+    The mean for the squared error, the median for the absolute and the Huber loss,
+    the quantile for the pinball loss, the classes' frequencies (as logits) for the
+    log-losses: the score built on it is R2 for the squared error, and elsewhere
+    scikit-learn's D2.
+
+    Parameters
+    ----------
+    kind, parameter
+        As in :func:`loss_rows`.
+    y : ndarray of shape (Q, K) or (Q, 1)
+        Targets.
+    weight : ndarray of shape (Q,)
+        Weights.
+    n_outputs : int
+        K.
+
+    Returns
+    -------
+    ndarray of shape (K,)
+        float64.
+    """
+    weight = weight.astype(np.float64)
+    if kind in (BINARY_LOG_LOSS, LOG_LOSS):
+        n_classes = max(n_outputs, 2)
+        counts = np.bincount(y[:, 0].astype(np.int64), weight, minlength=n_classes)
+        logits = np.log(np.maximum(counts / counts.sum(), np.finfo(np.float64).tiny))
+        return logits[1:] - logits[:1] if kind == BINARY_LOG_LOSS else logits
+    if kind == SQUARED_ERROR:
+        return np.average(y.astype(np.float64), axis=0, weights=weight)
+    level = parameter if kind == QUANTILE else 0.5
+    order = np.argsort(y, axis=0)
+    cumulated = np.cumsum(weight[order], axis=0)
+    position = (cumulated < level * cumulated[-1]).sum(axis=0)
+    ordered = np.take_along_axis(y, order, axis=0)
+    return ordered[position, np.arange(y.shape[1])].astype(np.float64)

@@ -1,0 +1,220 @@
+"""The network as a function of theta: ``predict``, ``states`` and ``loss_and_grad``.
+
+Everything that trains a network, whatever the optimiser, calls the one
+:meth:`Network.loss_and_grad`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from numba_lstm.cpu import parallel
+from numba_lstm.cpu.layer import pack_inputs
+from numba_lstm.parameters import Layout
+from numba_lstm.sequences import Batch
+
+
+class Workspace(NamedTuple):
+    """Buffers of the kernels, for S time steps, B sequences and Q outputs.
+
+    Attributes
+    ----------
+    x : ndarray of shape (S, F + 1)
+        Standardised inputs and a column of ones.
+    gates : ndarray of shape (S, 4H)
+        The activated gates i, f, g, o; after the backward pass da.
+    c, tanh_c, h : ndarray of shape (S, H)
+        Cell, its hyperbolic tangent, hidden state.
+    head_row : ndarray of int64 of shape (Q,)
+        Packed row of the hidden state behind each output.
+    out, d_out : ndarray of shape (Q, K)
+        Outputs and the loss's gradient with respect to them.
+    dh, dc : ndarray of shape (B, H)
+        Running gradients of the backward pass.
+    zeros : ndarray of shape (H,)
+        The cell before the first step.
+    packed_W_x, packed_W_h, packed_W_hT : ndarray
+        Weights in panels.
+    block_loss : ndarray of float64 of shape (B,)
+        Loss of each block of sequences.
+    """
+
+    x: np.ndarray
+    gates: np.ndarray
+    c: np.ndarray
+    tanh_c: np.ndarray
+    h: np.ndarray
+    head_row: np.ndarray
+    out: np.ndarray
+    d_out: np.ndarray
+    dh: np.ndarray
+    dc: np.ndarray
+    zeros: np.ndarray
+    packed_W_x: np.ndarray
+    packed_W_h: np.ndarray
+    packed_W_hT: np.ndarray
+    block_loss: np.ndarray
+
+
+class States(NamedTuple):
+    """What the cell holds at every step of a batch, sequence after sequence.
+
+    Attributes
+    ----------
+    h, c : ndarray of shape (S, H)
+        Hidden state and cell after each step.
+    gates : ndarray of shape (S, 4H)
+        The activated gates i, f, g, o.
+    """
+
+    h: np.ndarray
+    c: np.ndarray
+    gates: np.ndarray
+
+
+class Network:
+    """One LSTM layer and a linear head, on the CPU.
+
+    Parameters
+    ----------
+    layout : Layout
+        F, H and K.
+    dtype : numpy.dtype
+        Of theta and of all arithmetic: float32 or float64.
+    per_step : bool
+        Whether every time step has an output, or only each sequence's last.
+    loss : int
+        One of the constants of losses.py.
+    loss_parameter : float
+        delta of the Huber loss, quantile of the pinball loss.
+    mean, inverse_scale : ndarray of shape (F,)
+        Standardisation of the inputs, float64.
+    n_threads : int
+        Threads for the kernels.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        dtype: np.dtype,
+        *,
+        per_step: bool,
+        loss: int,
+        loss_parameter: float,
+        mean: np.ndarray,
+        inverse_scale: np.ndarray,
+        n_threads: int,
+    ) -> None:
+        self.layout = layout
+        self.dtype = np.dtype(dtype)
+        self.per_step = per_step
+        self.loss = loss
+        self.loss_parameter = self.dtype.type(loss_parameter)
+        # Copies: read-only arrays (a model that joblib maps from a file) are another
+        # type to Numba, which would compile every kernel again for it.
+        self.mean = np.array(mean)
+        self.inverse_scale = np.array(inverse_scale)
+        self.n_threads = n_threads
+        self._workspace: Workspace | None = None
+
+    def loss_and_grad(
+        self, theta: np.ndarray, batch: Batch, grad: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
+        """Loss of a batch and its gradient with respect to theta.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (layout.size,)
+            The weights.
+        batch : Batch
+            Inputs, targets and weights.
+        grad : ndarray of shape (layout.size,), optional
+            Where to put the gradient.
+
+        Returns
+        -------
+        loss : float
+            Sum over the outputs of weight times loss.
+        grad : ndarray of shape (layout.size,)
+            Its gradient.
+        """
+        if grad is None:
+            grad = np.empty_like(theta)
+        work, block_rows = self._load(batch)
+        views = self.layout.views
+        loss = parallel.run(
+            parallel.loss_and_grad,
+            self.n_threads,
+            *(views(theta), views(grad), work, batch.starts, block_rows, self.per_step),
+            *(batch.y, batch.weight, self.loss, self.loss_parameter),
+        )
+        return loss, grad
+
+    def predict(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
+        """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps."""
+        work, _ = self._forward(theta, batch, self.per_step)
+        return work.out[: self._n_outputs(batch, self.per_step)].copy()
+
+    def states(self, theta: np.ndarray, batch: Batch) -> States:
+        """Hidden states, cells and gates of a batch at every time step."""
+        work, rows = self._forward(theta, batch, True)
+        return States(work.h[rows], work.c[rows], work.gates[rows])
+
+    def _forward(self, theta, batch, per_step):
+        work, block_rows = self._load(batch, per_step)
+        parallel.run(
+            parallel.outputs,
+            self.n_threads,
+            *(self.layout.views(theta), work, batch.starts, block_rows, per_step),
+        )
+        return work, work.head_row[: self._n_outputs(batch, per_step)]
+
+    @staticmethod
+    def _n_outputs(batch, per_step):
+        return int(batch.starts[-1]) if per_step else batch.starts.size - 1
+
+    def _load(self, batch, per_step=None):
+        """Make room for a batch and put its standardised inputs there."""
+        per_step = self.per_step if per_step is None else per_step
+        n_steps, n_sequences = int(batch.starts[-1]), batch.starts.size - 1
+        n_outputs = self._n_outputs(batch, per_step)
+        work = self._workspace
+        if (
+            work is None
+            or work.x.shape[0] < n_steps
+            or work.dh.shape[0] < n_sequences
+            or work.out.shape[0] < n_outputs
+        ):
+            work = self._workspace = self._allocate(n_steps, n_sequences, n_outputs)
+        block_rows = block_size(n_sequences)
+        pack_inputs(
+            *(batch.values, batch.starts, self.mean, self.inverse_scale, block_rows, work.x)
+        )
+        return work, block_rows
+
+    def _allocate(self, S, B, Q):
+        (F, H, K), dtype = self.layout, self.dtype
+        return Workspace(
+            x=np.empty((S, F + 1), dtype),
+            gates=np.empty((S, 4 * H), dtype),
+            c=np.empty((S, H), dtype),
+            tanh_c=np.empty((S, H), dtype),
+            h=np.empty((S, H), dtype),
+            head_row=np.empty(Q, np.int64),
+            out=np.empty((Q, K), dtype),
+            d_out=np.empty((Q, K), dtype),
+            dh=np.empty((B, H), dtype),
+            dc=np.empty((B, H), dtype),
+            zeros=np.zeros(H, dtype),
+            packed_W_x=np.empty((F + 1) * 4 * H, dtype),
+            packed_W_h=np.empty(H * 4 * H, dtype),
+            packed_W_hT=np.empty(H * 4 * H, dtype),
+            block_loss=np.empty(B, np.float64),
+        )
+
+
+def block_size(n_sequences: int) -> int:
+    """Sequences in a block: from the batch alone, so that threads change nothing."""
+    return 16 if n_sequences <= 128 else 32

@@ -1,0 +1,125 @@
+"""How the weights lie in one flat vector theta: shapes, views, names, first values.
+
+One vector for everything lets an optimiser, SciPy's minimisers and the gradient
+check treat the network as a function of theta; the views share its memory.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Weights(NamedTuple):
+    """Views on theta, or on a gradient of theta, as the kernels use them.
+
+    Attributes
+    ----------
+    W_x : ndarray of shape (F + 1, 4H)
+        Input weights; the last row is the bias b, so that a column of ones beside
+        the inputs adds it, and gathers its gradient, in the same matrix product.
+    W_h : ndarray of shape (H, 4H)
+        Recurrent weights.
+    W_y : ndarray of shape (K, H)
+        Weights of the linear head.
+    b_y : ndarray of shape (K,)
+        Bias of the head.
+    """
+
+    W_x: np.ndarray
+    W_h: np.ndarray
+    W_y: np.ndarray
+    b_y: np.ndarray
+
+
+class Layout(NamedTuple):
+    """Sizes of a network, from which the places of its weights in theta follow.
+
+    Attributes
+    ----------
+    n_inputs, hidden_size, n_outputs : int
+        F, H and K.
+    """
+
+    n_inputs: int
+    hidden_size: int
+    n_outputs: int
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of :class:`Weights`, in the order in which they lie in theta."""
+        F, H, K = self
+        return (F + 1, 4 * H), (H, 4 * H), (K, H), (K,)
+
+    @property
+    def size(self) -> int:
+        """Length of theta."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def views(self, theta: np.ndarray) -> Weights:
+        """Return the weights as views on ``theta`` (size,)."""
+        ends = np.cumsum([np.prod(shape) for shape in self.shapes])[:-1]
+        parts = np.split(theta, ends)
+        return Weights(
+            *(part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True))
+        )
+
+    def named(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Return views on ``theta`` under PyTorch's names and in PyTorch's shapes.
+
+        ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,),
+        ``head_weight`` (K, H), ``head_bias`` (K,); gates in the order i, f, g, o.
+        """
+        weights = self.views(theta)
+        return {
+            "weight_ih_l0": weights.W_x[:-1].T,
+            "weight_hh_l0": weights.W_h.T,
+            "bias_l0": weights.W_x[-1],
+            "head_weight": weights.W_y,
+            "head_bias": weights.b_y,
+        }
+
+    def decay_mask(self, dtype: np.dtype) -> np.ndarray:
+        """Return 1 for each element of theta that weight decay shrinks, 0 for biases."""
+        mask = np.ones(self.size, dtype)
+        for name, view in self.named(mask).items():
+            if "bias" in name:
+                view[...] = 0
+        return mask
+
+
+def initialise(layout: Layout, rng: np.random.Generator, dtype: np.dtype) -> np.ndarray:
+    """Draw a first theta.
+
+    Input and head weights are Glorot uniform (Glorot and Bengio 2010), each gate's
+    recurrent matrix is orthogonal (Saxe et al. 2014), the forget gate's bias is 1
+    (Jozefowicz et al. 2015) and every other bias 0.
+
+    Parameters
+    ----------
+    layout : Layout
+        Sizes of the network.
+    rng : numpy.random.Generator
+        Source of the random numbers; drawn in float64 for either dtype.
+    dtype : numpy.dtype
+        float32 or float64.
+
+    Returns
+    -------
+    ndarray of shape (layout.size,)
+        The new theta.
+    """
+    F, H, K = layout
+    theta = np.zeros(layout.size, dtype)
+    views = layout.views(theta)
+    limit = np.sqrt(6.0 / (F + H))
+    views.W_x[:-1] = rng.uniform(-limit, limit, (F, 4 * H))
+    views.W_x[-1, H : 2 * H] = 1.0
+    for gate in range(4):
+        q, r = np.linalg.qr(rng.standard_normal((H, H)))
+        # The signs of r's diagonal make q uniform over the orthogonal matrices.
+        views.W_h[:, gate * H : (gate + 1) * H] = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+    limit = np.sqrt(6.0 / (H + K))
+    views.W_y[...] = rng.uniform(-limit, limit, (K, H))
+    return theta

@@ -1,0 +1,1 @@
+"""Training: optimisers, learning-rate schedules, data, and the loop over epochs."""

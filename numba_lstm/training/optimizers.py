@@ -1,0 +1,130 @@
+"""The optimisers, each one pass over theta, with clipping and decoupled decay."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from numba_lstm._jit import kernel
+
+# Smoothing of RMSprop's mean square, as in PyTorch.
+_RHO = 0.99
+
+
+@kernel(fastmath={"contract", "reassoc"})
+def gradient_norm(grad):
+    """Euclidean norm of a gradient, summed in float64."""
+    total = 0.0
+    for j in range(grad.size):
+        total += np.float64(grad[j]) * np.float64(grad[j])
+    return math.sqrt(total)
+
+
+@kernel
+def _adam(theta, grad, m, v, mask, lr, decay, scale, step, beta_1, beta_2, epsilon):
+    T = type(theta[0])
+    b1, b2, eps, one = T(beta_1), T(beta_2), T(epsilon), T(1.0)
+    rate = T(lr / (1.0 - beta_1**step))
+    correction = T(1.0 / (1.0 - beta_2**step))
+    shrink, scale = T(lr * decay), T(scale)
+    for j in range(theta.size):
+        g = scale * grad[j]
+        m[j] = b1 * m[j] + (one - b1) * g
+        v[j] = b2 * v[j] + (one - b2) * (g * g)
+        theta[j] -= shrink * mask[j] * theta[j] + rate * m[j] / (
+            math.sqrt(v[j] * correction) + eps
+        )
+
+
+@kernel
+def _sgd(theta, grad, velocity, mask, lr, decay, scale, momentum, nesterov):
+    T = type(theta[0])
+    mu, rate, shrink, scale = T(momentum), T(lr), T(lr * decay), T(scale)
+    for j in range(theta.size):
+        g = scale * grad[j]
+        velocity[j] = mu * velocity[j] - rate * g
+        move = mu * velocity[j] - rate * g if nesterov else velocity[j]
+        theta[j] += move - shrink * mask[j] * theta[j]
+
+
+@kernel
+def _rmsprop(theta, grad, v, mask, lr, decay, scale, epsilon):
+    T = type(theta[0])
+    rho, eps, one = T(_RHO), T(epsilon), T(1.0)
+    rate, shrink, scale = T(lr), T(lr * decay), T(scale)
+    for j in range(theta.size):
+        g = scale * grad[j]
+        v[j] = rho * v[j] + (one - rho) * (g * g)
+        theta[j] -= shrink * mask[j] * theta[j] + rate * g / (math.sqrt(v[j]) + eps)
+
+
+class SolverSettings(NamedTuple):
+    """What the optimisers can be told, under the estimators' names."""
+
+    solver: str = "adam"
+    alpha: float = 1e-4
+    clip_norm: float | None = 1.0
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+
+class Optimizer:
+    """Adam, SGD with momentum, or RMSprop, and what it remembers between steps.
+
+    Adam after Kingma and Ba (2015), weight decay decoupled from the gradient after
+    Loshchilov and Hutter (2019), clipping of the gradient's norm after Pascanu et
+    al. (2013).
+
+    Parameters
+    ----------
+    decay_mask : ndarray of shape (theta.size,)
+        1 for the elements of theta that decay, in theta's dtype.
+    settings : SolverSettings
+        Which optimiser, and its constants.
+    """
+
+    def __init__(self, decay_mask: np.ndarray, settings: SolverSettings) -> None:
+        self.decay_mask = decay_mask
+        self.settings = settings
+        self.n_steps = 0
+        self.first_moment = np.zeros_like(decay_mask)
+        self.second_moment = np.zeros_like(decay_mask)
+
+    def step(self, theta: np.ndarray, grad: np.ndarray, learning_rate: float) -> bool:
+        """Move theta one step downhill, in place.
+
+        Parameters
+        ----------
+        theta, grad : ndarray of shape (theta.size,)
+            Weights and the loss's gradient.
+        learning_rate : float
+            Size of the step.
+
+        Returns
+        -------
+        bool
+            False, with nothing changed, if the gradient is not finite.
+        """
+        settings = self.settings
+        norm = gradient_norm(grad)
+        if not math.isfinite(norm):
+            return False
+        clip = settings.clip_norm
+        scale = clip / norm if clip is not None and norm > clip else 1.0
+        self.n_steps += 1
+        shared = (self.decay_mask, float(learning_rate), float(settings.alpha), scale)
+        if settings.solver == "adam":
+            constants = (float(settings.beta_1), float(settings.beta_2), float(settings.epsilon))
+            moments = (self.first_moment, self.second_moment)
+            _adam(theta, grad, *moments, *shared, self.n_steps, *constants)
+        elif settings.solver == "sgd":
+            momentum, nesterov = float(settings.momentum), bool(settings.nesterovs_momentum)
+            _sgd(theta, grad, self.first_moment, *shared, momentum, nesterov)
+        else:
+            _rmsprop(theta, grad, self.second_moment, *shared, float(settings.epsilon))
+        return True
