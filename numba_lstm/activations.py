@@ -21,6 +21,7 @@ from numba import types
 from numba.extending import overload
 
 from numba_lstm._jit import kernel
+from numba_lstm.fma import fma
 
 _f32, _f64 = np.float32, np.float64
 
@@ -65,16 +66,16 @@ _P_64 = tuple(
 @kernel
 def _exp_parts_32(y):
     """Return (2^n, p) of the module's formula for -87 <= y <= 88 in float32."""
-    z = y * _LOG2E_32 + _MAGIC_32
+    z = fma(y, _LOG2E_32, _MAGIC_32)
     n = z - _MAGIC_32
-    r = (y - n * _LN2_HI_32) - n * _LN2_LO_32
+    r = fma(-n, _LN2_LO_32, fma(-n, _LN2_HI_32, y))
     p = _P_32[5]
-    p = p * r + _P_32[4]
-    p = p * r + _P_32[3]
-    p = p * r + _P_32[2]
-    p = p * r + _P_32[1]
-    p = p * r + _P_32[0]
-    p = p * (r * r) + r
+    p = fma(p, r, _P_32[4])
+    p = fma(p, r, _P_32[3])
+    p = fma(p, r, _P_32[2])
+    p = fma(p, r, _P_32[1])
+    p = fma(p, r, _P_32[0])
+    p = fma(p, r * r, r)
     bits = np.int32((np.float32(z).view(np.int32) << 23) + (127 << 23))
     return np.int32(bits).view(np.float32), p
 
@@ -82,21 +83,21 @@ def _exp_parts_32(y):
 @kernel
 def _exp_parts_64(y):
     """Return (2^n, p) of the module's formula for -708 <= y <= 709 in float64."""
-    z = y * _LOG2E_64 + _MAGIC_64
+    z = fma(y, _LOG2E_64, _MAGIC_64)
     n = z - _MAGIC_64
-    r = (y - n * _LN2_HI_64) - n * _LN2_LO_64
+    r = fma(-n, _LN2_LO_64, fma(-n, _LN2_HI_64, y))
     p = _P_64[10]
-    p = p * r + _P_64[9]
-    p = p * r + _P_64[8]
-    p = p * r + _P_64[7]
-    p = p * r + _P_64[6]
-    p = p * r + _P_64[5]
-    p = p * r + _P_64[4]
-    p = p * r + _P_64[3]
-    p = p * r + _P_64[2]
-    p = p * r + _P_64[1]
-    p = p * r + _P_64[0]
-    p = p * (r * r) + r
+    p = fma(p, r, _P_64[9])
+    p = fma(p, r, _P_64[8])
+    p = fma(p, r, _P_64[7])
+    p = fma(p, r, _P_64[6])
+    p = fma(p, r, _P_64[5])
+    p = fma(p, r, _P_64[4])
+    p = fma(p, r, _P_64[3])
+    p = fma(p, r, _P_64[2])
+    p = fma(p, r, _P_64[1])
+    p = fma(p, r, _P_64[0])
+    p = fma(p, r * r, r)
     bits = np.int64((np.float64(z).view(np.int64) << 52) + (1023 << 52))
     return np.int64(bits).view(np.float64), p
 
@@ -133,7 +134,7 @@ def exp(x):
     y = bound if x > bound else x
     y = -bound if y < -bound else y
     scale, p = _exp_parts(y)
-    return scale + scale * p
+    return fma(scale, p, scale)
 
 
 @kernel
@@ -159,5 +160,5 @@ def tanh(x):
     y = two * abs(x)
     y = limit if y > limit else y
     scale, p = _exp_parts(y)
-    expm1 = scale * p + (scale - one)  # no cancellation near 0: there scale is 1
+    expm1 = fma(scale, p, scale - one)  # no cancellation near 0: there scale is 1
     return math.copysign(expm1 / (expm1 + two), x)

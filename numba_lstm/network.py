@@ -35,8 +35,8 @@ class Workspace(NamedTuple):
         Running gradients of the backward pass.
     zeros : ndarray of shape (H,)
         The cell before the first step.
-    packed_W_x, packed_W_h, packed_W_hT : ndarray
-        Weights in panels.
+    packed_W_x, packed_W_h, packed_W_hT, packed_W_yT : ndarray
+        Weights in panels, the last two transposed.
     block_loss : ndarray of float64 of shape (B,)
         Loss of each block of sequences.
     """
@@ -55,6 +55,7 @@ class Workspace(NamedTuple):
     packed_W_x: np.ndarray
     packed_W_h: np.ndarray
     packed_W_hT: np.ndarray
+    packed_W_yT: np.ndarray
     block_loss: np.ndarray
 
 
@@ -211,6 +212,7 @@ class Network:
             packed_W_x=np.empty((F + 1) * 4 * H, dtype),
             packed_W_h=np.empty(H * 4 * H, dtype),
             packed_W_hT=np.empty(H * 4 * H, dtype),
+            packed_W_yT=np.empty(H * K, dtype),
             block_loss=np.empty(B, np.float64),
         )
 

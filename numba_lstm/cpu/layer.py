@@ -101,16 +101,12 @@ def forward_block(work, starts, s, e, per_step):
         p += n
 
 
-@kernel(fastmath={"contract", "reassoc"})
-def head_forward(W_y, b_y, h, head_row, out, first, last):
+@kernel
+def head_forward(work, b_y, first, last):
     """Outputs ``first`` to ``last``: out = h W_y^T + b_y."""
     for q in range(first, last):
-        p = head_row[q]
-        for k in range(b_y.size):
-            total = b_y[k]
-            for j in range(h.shape[1]):
-                total += h[p, j] * W_y[k, j]
-            out[q, k] = total
+        work.out[q] = b_y
+        add_product(work.h, work.head_row[q], work.packed_W_yT, work.out, q, 1)
 
 
 @kernel

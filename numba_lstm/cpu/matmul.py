@@ -112,9 +112,9 @@ def _pack(W, packed):
 
 
 def _add_product_numpy(A, a, packed_B, C, c, n):
-    C[c : c + n] += A[a : a + n] @ packed_B[: A.shape[1] * C.shape[1]].reshape(
-        A.shape[1], C.shape[1]
-    )
+    B = packed_B[: A.shape[1] * C.shape[1]].reshape(A.shape[1], C.shape[1])
+    for row in range(n):  # one by one, so that no row's rounding depends on the others
+        C[c + row] += A[a + row] @ B
 
 
 def _add_transposed_product_numpy(A, a, B, b, n, C, first, last):

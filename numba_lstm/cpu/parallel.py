@@ -35,13 +35,14 @@ def _outputs(weights, work, starts, block_rows, per_step):
     """Forward pass of a batch into ``work.out`` and the states in ``work``."""
     pack(weights.W_x, work.packed_W_x)
     pack(weights.W_h, work.packed_W_h)
+    pack(weights.W_y.T, work.packed_W_yT)
     B = starts.size - 1
     for block in prange((B + block_rows - 1) // block_rows):
         s = block * block_rows
         e = min(s + block_rows, B)
         first, last = (starts[s], starts[e]) if per_step else (s, e)
         forward_block(work, starts, s, e, per_step)
-        head_forward(weights.W_y, weights.b_y, work.h, work.head_row, work.out, first, last)
+        head_forward(work, weights.b_y, first, last)
 
 
 def _loss_and_grad(
@@ -50,6 +51,7 @@ def _loss_and_grad(
     """Loss of a batch and its gradient: three passes over it, two parallel loops."""
     pack(weights.W_x, work.packed_W_x)
     pack(weights.W_h, work.packed_W_h)
+    pack(weights.W_y.T, work.packed_W_yT)
     pack(weights.W_h.T, work.packed_W_hT)
     B = starts.size - 1
     n_blocks = (B + block_rows - 1) // block_rows
@@ -60,7 +62,7 @@ def _loss_and_grad(
         e = min(s + block_rows, B)
         first, last = (starts[s], starts[e]) if per_step else (s, e)
         forward_block(work, starts, s, e, per_step)
-        head_forward(weights.W_y, weights.b_y, work.h, work.head_row, work.out, first, last)
+        head_forward(work, weights.b_y, first, last)
         block_loss[block] = loss_rows(
             kind, parameter, work.out, y, sample_weight, work.d_out, first, last
         )

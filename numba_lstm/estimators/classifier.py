@@ -368,12 +368,20 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         return (BINARY_LOG_LOSS if n_outputs == 1 else LOG_LOSS), 0.0
 
-    def _class_weight(self, targets: Targets) -> np.ndarray | None:
-        if self.class_weight is None:
-            return None
+    def _class_weight(self, targets: Targets, weight: np.ndarray) -> np.ndarray | None:
         values, classes = targets.values, np.asarray(targets.classes)
         codes = np.concatenate(values.data) if targets.per_step else values
+        if targets.per_step:
+            weight = np.repeat(weight, values.lengths)
         labels = classes[codes[:, 0]]
+        weighted = np.unique(labels[weight > 0])
+        if len(weighted) < 2 and len(np.unique(labels)) > 1:
+            raise ValueError(
+                "Only one class has a sample_weight above zero: "
+                f"{weighted.tolist()}. Give weight to sequences of another class."
+            )
+        if self.class_weight is None:
+            return None
         return compute_class_weight(self.class_weight, classes=classes, y=labels)
 
     def __sklearn_tags__(self):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -43,6 +43,10 @@ class Dataset:
         self.mean_weight = 1.0
         total = sum(self._targets_and_weight(index)[1].sum() for index in self.parts())
         self.mean_weight = total / len(self)
+
+    def subset(self, index: np.ndarray) -> Dataset:
+        """Return a part of the data, which shares its arrays."""
+        return replace(self, index=index)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -123,7 +123,7 @@ def train(
             best = score
             best_theta[...] = theta
         improved = score > reference + settings.tol
-        reference = max(score, reference) if improved else reference
+        reference = score if improved else reference
         waited = 0 if improved else waited + 1
         schedule.epoch_ended(improved)
         if settings.verbose:

@@ -13,7 +13,7 @@ from numba_lstm._jit import kernel
 _RHO = 0.99
 
 
-@kernel(fastmath={"contract", "reassoc"})
+@kernel(fastmath={"reassoc"})
 def gradient_norm(grad):
     """Euclidean norm of a gradient, summed in float64."""
     total = 0.0
@@ -94,6 +94,12 @@ class Optimizer:
         self.n_steps = 0
         self.first_moment = np.zeros_like(decay_mask)
         self.second_moment = np.zeros_like(decay_mask)
+
+    def change_settings(self, settings: SolverSettings) -> None:
+        """Go on with other settings; another solver forgets the moments of the last."""
+        if settings.solver != self.settings.solver:
+            self.__init__(self.decay_mask, settings)  # type: ignore[misc]
+        self.settings = settings
 
     def step(self, theta: np.ndarray, grad: np.ndarray, learning_rate: float) -> bool:
         """Move theta one step downhill, in place.

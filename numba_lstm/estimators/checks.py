@@ -1,0 +1,120 @@
+"""Checks of an estimator's parameters and X, and its validation data."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import validate_data
+
+from numba_lstm.estimators.targets import check_weights
+from numba_lstm.sequences import Sequences, check_sequences
+
+
+def check_parameters(estimator: Any, continued: bool) -> np.dtype:
+    """Check what the constraints cannot say; return the dtype."""
+    try:
+        dtype = np.dtype(estimator.dtype)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)) or estimator.dtype is None:
+        raise ValueError(
+            f"dtype={estimator.dtype!r}: the network computes in 'float32' or 'float64'."
+        )
+    if estimator.device != "cpu":
+        raise ValueError(
+            f"device={estimator.device!r}: this version runs on the CPU only. Use device='cpu'."
+        )
+    if estimator.num_layers != 1:
+        raise ValueError(
+            f"num_layers={estimator.num_layers}: this version has one layer only. Use "
+            "num_layers=1, and a larger hidden_size for a larger network."
+        )
+    if estimator.n_jobs == 0:
+        raise ValueError("n_jobs=0: pass None or -1 for all cores, or a positive number.")
+    if continued and (estimator.hidden_size, dtype) != (
+        estimator._layout.hidden_size,
+        estimator.theta_.dtype,
+    ):
+        raise ValueError(
+            f"The estimator was fitted with hidden_size={estimator._layout.hidden_size} and "
+            f"dtype={estimator.theta_.dtype.name!r} and cannot go on with hidden_size="
+            f"{estimator.hidden_size} and dtype={dtype.name!r}. Set warm_start=False or clone it."
+        )
+    if continued and estimator.return_sequences != estimator._targets.per_step:
+        raise ValueError(
+            f"The estimator was fitted with return_sequences={estimator._targets.per_step} and "
+            "cannot go on with another value. Set warm_start=False or clone it."
+        )
+    return dtype
+
+
+def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Sequences, dict[str, Any]]:
+    """Check X; return it and the attributes that scikit-learn's checks set."""
+    sequences = check_sequences(X)
+    probe = copy.copy(estimator)  # so that a later error leaves the estimator as it was
+    if reset:
+        for name in ("n_features_in_", "feature_names_in_"):
+            probe.__dict__.pop(name, None)
+    names = ("n_features_in_", "feature_names_in_", "_n_inputs", "_was_2d")
+    if reset:
+        probe._n_inputs, probe._was_2d = sequences.n_inputs, sequences.kind == "2-D"
+    if sequences.kind == "2-D" and (probe._was_2d or reset):
+        validate_data(probe, X, reset=reset, skip_check_array=True)
+    elif reset:
+        probe.n_features_in_ = sequences.n_inputs
+    elif sequences.n_inputs != probe._n_inputs:
+        raise ValueError(
+            f"X has {sequences.n_inputs} features, but {type(estimator).__name__} is expecting "
+            f"{probe._n_inputs} features as input at every time step."
+        )
+    return sequences, {name: vars(probe)[name] for name in names if name in vars(probe)}
+
+
+def validation_data(estimator, training, targets, held_out, random_state):
+    """Return the training part and the validation part of the data, or None."""
+    X_val, y_val, weight_val = held_out
+    if (X_val is None) != (y_val is None):
+        missing, given = ("y_val", "X_val") if y_val is None else ("X_val", "y_val")
+        raise ValueError(f"{given} was given without {missing}; pass both or neither.")
+    if X_val is not None:
+        return training, _held_out(estimator, training, targets, X_val, y_val, weight_val)
+    if weight_val is not None:
+        raise ValueError("sample_weight_val was given without X_val and y_val.")
+    if not estimator.early_stopping:
+        return training, None
+    n = len(training)
+    try:
+        kept, held = train_test_split(
+            training.index,
+            test_size=estimator.validation_fraction,
+            random_state=random_state,
+            stratify=targets.stratify(),
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True sets a share of {estimator.validation_fraction} of the {n} "
+            f"sequences aside for validation, which is not possible: {error} Pass more "
+            "data, another validation_fraction, or X_val and y_val."
+        ) from error
+    if len(held) < 2 or not (training.weight[held].any() and training.weight[kept].any()):
+        raise ValueError(
+            f"The validation part has {len(held)} of {n} sequences: too small, or without "
+            "weight. Increase validation_fraction, or pass X_val and y_val."
+        )
+    return training.subset(np.sort(kept)), training.subset(np.sort(held))
+
+
+def _held_out(estimator, training, targets, X_val, y_val, weight_val):
+    sequences = check_sequences(X_val, name="X_val")
+    if sequences.n_inputs != training.sequences.n_inputs:
+        raise ValueError(
+            f"X_val has {sequences.n_inputs} features a time step, but X has "
+            f"{training.sequences.n_inputs}."
+        )
+    values = estimator._check_targets(y_val, sequences, targets, "y_val").values
+    weight = check_weights(weight_val, len(sequences), "sample_weight_val")
+    index = np.arange(len(sequences))
+    return type(training)(sequences, values, weight, index, class_weight=training.class_weight)

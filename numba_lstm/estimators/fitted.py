@@ -1,0 +1,158 @@
+"""What a fitted estimator can do, whatever it predicts: outputs, states, gates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from numba_lstm.estimators.checks import check_X
+from numba_lstm.parameters import Layout
+from numba_lstm.sequences import Batch, Sequences
+
+if TYPE_CHECKING:
+    from numba_lstm.estimators.targets import Targets
+    from numba_lstm.network import Network
+
+
+class GateActivations(NamedTuple):
+    """The four gates of every sequence at every time step.
+
+    Attributes
+    ----------
+    input, forget, candidate, output : ndarray of shape (N, T, H), or list of (T_i, H)
+        i, f, g and o of the equations: sigmoids, but for the candidate's tanh.
+    """
+
+    input: Any
+    forget: Any
+    candidate: Any
+    output: Any
+
+
+class FittedMixin:
+    """Outputs, states and gates of a fitted network."""
+
+    _layout: Layout
+    _targets: Targets
+    theta_: np.ndarray
+    n_jobs: int | None
+
+    def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
+        raise NotImplementedError
+
+    @property
+    def parameters_(self) -> dict[str, np.ndarray]:
+        """Views on ``theta_`` under PyTorch's names and in PyTorch's shapes.
+
+        ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,) with the
+        gates in the order i, f, g, o; ``head_weight`` (K, H) and ``head_bias`` (K,).
+        """
+        check_is_fitted(self)
+        return self._layout.named(self.theta_)
+
+    def hidden_states(self, X: Any) -> tuple[Any, Any]:
+        """Hypothesis h_t and cell c_t after every time step: equations (3) and (4).
+
+        Parameters
+        ----------
+        X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
+            Sequences.
+
+        Returns
+        -------
+        h, c : ndarray of shape (N, T, H), or list of N arrays (T_i, H) for a list
+            In the estimator's dtype.
+
+        Raises
+        ------
+        ValueError
+            If X is not like the X that the estimator was fitted on.
+        """
+        h, c, _ = self._states(X)
+        return h, c
+
+    def gate_activations(self, X: Any) -> GateActivations:
+        """Values of the four gates at every time step: equation (2).
+
+        Parameters
+        ----------
+        X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
+            Sequences.
+
+        Returns
+        -------
+        GateActivations
+            Arrays ``input``, ``forget``, ``candidate`` and ``output`` of shape (N, T, H),
+            or lists of N arrays (T_i, H) for a list.
+
+        Raises
+        ------
+        ValueError
+            If X is not like the X that the estimator was fitted on.
+        """
+        _, _, gates = self._states(X)
+        H = self._layout.hidden_size
+        parts = [slice(k * H, (k + 1) * H) for k in range(4)]
+        if isinstance(gates, list):
+            return GateActivations(*([gate[:, part] for gate in gates] for part in parts))
+        return GateActivations(*(gates[..., part] for part in parts))
+
+    def _states(self, X):
+        sequences, network, theta = self._prepare(X)
+        found = [()] * len(sequences)
+        for index, batch in self._batches(sequences, network):
+            states = network.states(theta, batch)
+            for i, *rows in zip(
+                index, *(np.split(part, batch.starts[1:-1]) for part in states), strict=True
+            ):
+                found[i] = tuple(rows)
+        return tuple(sequences.restore(list(part)) for part in zip(*found, strict=True))
+
+    def _raw_predict(self, X: Any) -> tuple[Any, Sequences]:
+        """Outputs of the network in float64: (N, K), or one (T_i, K) array a sequence."""
+        sequences, network, theta = self._prepare(X)
+        K = network.layout.n_outputs
+        if not network.per_step:
+            out = np.empty((len(sequences), K))
+            for index, batch in self._batches(sequences, network):
+                out[index] = network.predict(theta, batch)
+            return out, sequences
+        steps: list[Any] = [None] * len(sequences)
+        for index, batch in self._batches(sequences, network):
+            rows = network.predict(theta, batch).astype(np.float64)
+            for i, part in zip(index, np.split(rows, batch.starts[1:-1]), strict=True):
+                steps[i] = part
+        return steps, sequences
+
+    def _prepare(self, X):
+        check_is_fitted(self)
+        sequences, _ = check_X(self, X, reset=False)
+        # As a plain array: one that joblib maps from a file is another type to Numba.
+        theta = np.require(np.asarray(self.theta_), requirements="W")
+        return sequences, self._network(vars(self)), theta
+
+    @staticmethod
+    def _batches(sequences, network):
+        """Yield indices and batches that cover X, with buffers of about 64 MB."""
+        F, H, _ = network.layout
+        row = network.dtype.itemsize * (7 * H + 2 * F + 1)
+        for index in sequences.parts(max_steps=max(1, 2**26 // row)):
+            yield index, Batch(*sequences.gather(index))
+
+    def _network(self, attributes: dict[str, Any]) -> Network:
+        from numba_lstm.cpu.threads import resolve_n_jobs
+        from numba_lstm.network import Network
+
+        loss, parameter = self._loss_and_parameter(attributes["_layout"].n_outputs)
+        return Network(
+            attributes["_layout"],
+            attributes["theta_"].dtype,
+            per_step=attributes["_targets"].per_step,
+            loss=loss,
+            loss_parameter=parameter,
+            mean=attributes["input_mean_"],
+            inverse_scale=1.0 / attributes["input_scale_"],
+            n_threads=resolve_n_jobs(self.n_jobs),
+        )

@@ -1,0 +1,88 @@
+"""What the tests share."""
+
+import os
+
+import numpy as np
+import pytest
+
+from numba_lstm import losses
+from numba_lstm.network import Network
+from numba_lstm.parameters import Layout, initialise
+from numba_lstm.sequences import Batch, check_sequences
+
+JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+
+KINDS = {
+    "squared_error": losses.SQUARED_ERROR,
+    "absolute_error": losses.ABSOLUTE_ERROR,
+    "huber": losses.HUBER,
+    "quantile": losses.QUANTILE,
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Without the JIT only tests of tiny shapes end in this life."""
+    if not JIT:
+        skip = pytest.mark.skip(reason="too slow without the JIT")
+        for item in items:
+            if "nojit" not in item.keywords:
+                item.add_marker(skip)
+
+
+class Problem:
+    """A network, a theta and a batch of random sequences with random targets."""
+
+    def __init__(
+        self,
+        lengths,
+        F,
+        H,
+        K,
+        *,
+        loss="squared_error",
+        per_step=False,
+        dtype=np.float64,
+        seed=0,
+        n_threads=1,
+        parameter=0.4,
+    ):
+        self.rng = rng = np.random.default_rng(seed)
+        self.lengths = np.asarray(lengths)
+        self.sequences = [rng.standard_normal((n, F)).astype(dtype) for n in lengths]
+        self.checked = check_sequences(self.sequences)
+        self.order = self.checked.by_length(np.arange(len(lengths)))
+        values, starts = self.checked.gather(self.order)
+        Q = int(starts[-1]) if per_step else len(lengths)
+        self.loss, self.parameter, self.per_step = loss, parameter, per_step
+        if loss == "log_loss":
+            y = rng.integers(0, max(K, 2), (Q, 1))
+            kind = losses.BINARY_LOG_LOSS if K == 1 else losses.LOG_LOSS
+        else:
+            y, kind = rng.standard_normal((Q, K)), KINDS[loss]
+        weight = rng.uniform(0.2, 1.0, Q) / Q
+        self.batch = Batch(values, starts, y.astype(dtype), weight.astype(dtype))
+        self.layout = Layout(F, H, K)
+        self.theta = initialise(self.layout, rng, np.dtype(dtype))
+        self.theta += rng.normal(0, 0.3, self.theta.size).astype(dtype)
+        self.network = Network(
+            self.layout, dtype, per_step=per_step, loss=kind, loss_parameter=parameter,
+            mean=np.zeros(F), inverse_scale=np.ones(F), n_threads=n_threads,
+        )  # fmt: skip
+
+    @property
+    def named(self):
+        return self.layout.named(self.theta)
+
+    @property
+    def in_order(self):
+        """The sequences as the batch has them: longest first."""
+        return [self.sequences[i] for i in self.order]
+
+    def loss_and_grad(self, theta=None):
+        theta = self.theta if theta is None else theta
+        return self.network.loss_and_grad(theta, self.batch)
+
+
+@pytest.fixture
+def make_problem():
+    return Problem

@@ -1,0 +1,62 @@
+"""A naive LSTM in NumPy, float64, one sequence at a time; imports nothing of ours."""
+
+import numpy as np
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def lstm(x, weights):
+    """States of one sequence x (T, F): h, c and the four gates, each (T, H).
+
+    ``weights`` has PyTorch's names and shapes, gates in the order i, f, g, o.
+    """
+    W_ih, W_hh, b = (
+        np.asarray(weights[name], np.float64)
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_l0")
+    )
+    H = W_hh.shape[1]
+    h, c = np.zeros(H), np.zeros(H)
+    steps = []
+    for x_t in np.asarray(x, np.float64):
+        a = W_ih @ x_t + W_hh @ h + b
+        i, f, o = sigmoid(a[:H]), sigmoid(a[H : 2 * H]), sigmoid(a[3 * H :])
+        g = np.tanh(a[2 * H : 3 * H])
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        steps.append((h, c, i, f, g, o))
+    return [np.array(part) for part in zip(*steps, strict=True)]
+
+
+def outputs(sequences, weights, per_step):
+    """Outputs (Q, K) of the linear head for a list of sequences."""
+    rows = []
+    for x in sequences:
+        h = lstm(x, weights)[0]
+        rows.append(h if per_step else h[-1:])
+    W, b = (np.asarray(weights[name], np.float64) for name in ("head_weight", "head_bias"))
+    return np.concatenate(rows) @ W.T + b
+
+
+def loss(out, y, weight, kind, parameter=0.5):
+    """Weighted sum over rows of the loss; y (Q, K), or (Q,) indices of classes."""
+    total = 0.0
+    for o, t, w in zip(out, y, weight, strict=True):
+        if kind == "log_loss":
+            logits = np.array([0.0, o[0]]) if len(o) == 1 else o
+            shifted = logits - logits.max()
+            total += w * (np.log(np.exp(shifted).sum()) - shifted[int(t)])
+            continue
+        e = o - t
+        if kind == "squared_error":
+            values = e**2
+        elif kind == "absolute_error":
+            values = np.abs(e)
+        elif kind == "huber":
+            far = parameter * (np.abs(e) - 0.5 * parameter)
+            values = np.where(np.abs(e) <= parameter, 0.5 * e**2, far)
+        else:
+            values = np.where(e < 0, -parameter * e, (1 - parameter) * e)
+        total += w * values.mean()
+    return total

@@ -1,0 +1,252 @@
+"""Activations, matrix products, initial weights and optimisers, each by itself."""
+
+import math
+import platform
+import re
+
+import numba
+import numpy as np
+import pytest
+
+from numba_lstm import _jit, activations, losses
+from numba_lstm._jit import kernel
+from numba_lstm.cpu import layer
+from numba_lstm.cpu.matmul import add_product, add_transposed_product, pack
+from numba_lstm.parameters import Layout, initialise
+from numba_lstm.training.optimizers import Optimizer, SolverSettings
+from numba_lstm.training.schedules import Schedule
+
+
+@kernel
+def apply_tanh(x, y):
+    for j in range(x.size):
+        y[j] = activations.tanh(x[j])
+
+
+@kernel
+def apply_sigmoid(x, y):
+    for j in range(x.size):
+        y[j] = activations.sigmoid(x[j])
+
+
+def ulps(found, expected):
+    """Distance in units of the last place of the expected value."""
+    rounded = np.abs(expected).astype(found.dtype)
+    return np.abs(found - expected) / np.spacing(rounded).astype(np.longdouble)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_over_a_dense_grid(dtype):
+    tail = 87 if dtype == np.float32 else 708
+    tiny = np.geomspace(1e-30, 1, 50_000)
+    grid = np.concatenate([np.linspace(-30, 30, 600_001), tiny, -tiny])
+    x = np.concatenate([grid, np.linspace(-tail, tail, 200_001)]).astype(dtype)
+    exact, y = x.astype(np.longdouble), np.empty_like(x)
+    apply_tanh(x, y)
+    assert ulps(y, np.tanh(exact)).max() <= 4
+    assert np.abs(y).max() <= 1
+    apply_sigmoid(x, y)
+    assert ulps(y, 1 / (1 + np.exp(-exact))).max() <= 4
+    assert y.min() >= 0
+    assert y.max() <= 1
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_at_the_ends(dtype):
+    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, 0.5, -0.25], dtype)
+    y = np.empty_like(x)
+    apply_tanh(x, y)
+    np.testing.assert_allclose(y, np.tanh(x.astype(np.float64)), rtol=1e-6)
+    apply_sigmoid(x, y)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(y, 1 / (1 + np.exp(-x.astype(np.float64))), 1e-6, 1e-30)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("function", [layer._activate, layer._differentiate])
+def test_gate_loops_are_vector_code(function, dtype):
+    """A call left in the loop would make a step ten times slower, silently."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("knows x86-64's instructions only")
+    rows = [np.zeros(n * 64, dtype) for n in (4, 1, 1, 1, 1)]
+    fresh = numba.njit(**_jit._OPTIONS)(function.py_func)  # cached code has no assembly
+    fresh(*rows)
+    (text,) = fresh.inspect_asm().values()
+    packed = len(re.findall(rf"v?(?:mul|fmadd\d+){'ps' if dtype == np.float32 else 'pd'}\b", text))
+    # A forward step has five polynomials of degree 6 or more, a backward step a dozen
+    # multiplications.
+    assert packed >= (30 if function is layer._activate else 8)
+
+
+SIZES = [(1, 1, 1), (3, 5, 7), (37, 15, 148), (8, 32, 128), (100, 13, 33), (250, 9, 64)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("K", "M", "N"), SIZES)
+def test_products(K, M, N, dtype):
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((M + 3, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
+    C = np.zeros((M + 4, N), dtype)
+    packed = np.empty(K * N, dtype)
+    pack(B, packed)
+    add_product(A, 2, packed, C, 1, M)
+    exact = A[2 : 2 + M].astype(np.float64) @ B.astype(np.float64)
+    tolerance = 20 * np.finfo(dtype).eps * K
+    np.testing.assert_allclose(C[1 : M + 1], exact, atol=tolerance)
+    assert not C[0].any()
+    assert not C[M + 1 :].any()
+
+    # A row's result does not depend, bit for bit, on how many rows go with it.
+    alone = np.zeros_like(C)
+    for m in range(M):
+        add_product(A, 2 + m, packed, alone, 1 + m, 1)
+    np.testing.assert_array_equal(alone, C)
+
+    D, E = np.zeros((K, N), dtype), rng.standard_normal((M + 3, N)).astype(dtype)
+    first, last = N // 3, N
+    add_transposed_product(A, 1, E, 2, M, D, first, last)
+    exact = A[1 : M + 1].astype(np.float64).T @ E[2 : M + 2].astype(np.float64)
+    np.testing.assert_allclose(D[:, first:last], exact[:, first:last], atol=tolerance)
+    assert not D[:, :first].any()
+
+
+@pytest.mark.nojit
+def test_stand_ins_for_the_microkernel():
+    A, B, C = np.arange(6.0).reshape(3, 2), np.arange(8.0).reshape(2, 4), np.ones((3, 4))
+    packed = np.empty(8)
+    pack(B, packed)
+    add_product(A, 1, packed, C, 0, 2)
+    np.testing.assert_array_equal(C, [*(1 + A[1:] @ B), np.ones(4)])
+    D = np.zeros((2, 4))
+    add_transposed_product(A, 0, C, 1, 2, D, 1, 3)
+    np.testing.assert_array_equal(D[:, 1:3], (A[:2].T @ C[1:3])[:, 1:3])
+    assert not D[:, [0, 3]].any()
+
+
+@pytest.mark.nojit
+def test_first_weights():
+    layout = Layout(3, 5, 2)
+    theta = initialise(layout, np.random.default_rng(0), np.dtype(np.float64))
+    named = layout.named(theta)
+    assert theta.shape == (layout.size,)
+    assert sum(view.size for view in named.values()) == layout.size
+    assert [named[name].shape for name in named] == [(20, 3), (20, 5), (20,), (2, 5), (2,)]
+    np.testing.assert_array_equal(named["bias_l0"], np.repeat([0, 1, 0, 0], 5))
+    np.testing.assert_array_equal(named["head_bias"], 0)
+    for gate in named["weight_hh_l0"].reshape(4, 5, 5):
+        np.testing.assert_allclose(gate @ gate.T, np.eye(5), atol=1e-12)
+    assert np.abs(named["weight_ih_l0"]).max() <= math.sqrt(6 / 8)
+    single = initialise(layout, np.random.default_rng(0), np.dtype(np.float32))
+    np.testing.assert_array_equal(single, theta.astype(np.float32))
+    decayed = layout.named(layout.decay_mask(np.dtype(np.float64)))
+    assert {name: view.all() for name, view in decayed.items()} == {
+        "weight_ih_l0": True,
+        "weight_hh_l0": True,
+        "bias_l0": False,
+        "head_weight": True,
+        "head_bias": False,
+    }
+
+
+def textbook(settings, theta, grads, mask, lr):
+    """The optimisers as their papers have them, in NumPy."""
+    theta, m, v = theta.copy(), np.zeros_like(theta), np.zeros_like(theta)
+    for t, g in enumerate(grads, 1):
+        norm = np.linalg.norm(g)
+        if settings.clip_norm is not None and norm > settings.clip_norm:
+            g = g * settings.clip_norm / norm
+        decay = lr * settings.alpha * mask * theta
+        if settings.solver == "adam":
+            m = settings.beta_1 * m + (1 - settings.beta_1) * g
+            v = settings.beta_2 * v + (1 - settings.beta_2) * g**2
+            m_hat, v_hat = m / (1 - settings.beta_1**t), v / (1 - settings.beta_2**t)
+            step = lr * m_hat / (np.sqrt(v_hat) + settings.epsilon)
+        elif settings.solver == "rmsprop":
+            v = 0.99 * v + 0.01 * g**2
+            step = lr * g / (np.sqrt(v) + settings.epsilon)
+        else:
+            m = settings.momentum * m - lr * g
+            step = -(settings.momentum * m - lr * g) if settings.nesterovs_momentum else -m
+        theta = theta - decay - step
+    return theta
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"solver": "adam"},
+        {"solver": "rmsprop"},
+        {"solver": "sgd"},
+        {"solver": "sgd", "nesterovs_momentum": False},
+        {"solver": "sgd", "momentum": 0.0},
+    ],
+)
+def test_optimisers_are_the_textbook_s(how, clip_norm):
+    settings = SolverSettings(**how, alpha=0.1, clip_norm=clip_norm)
+    rng = np.random.default_rng(0)
+    theta, mask = rng.standard_normal(7), np.array([1.0, 1, 0, 1, 0, 1, 1])
+    grads = rng.standard_normal((4, 7))
+    expected = textbook(settings, theta, grads, mask, 0.05)
+    optimizer = Optimizer(mask, settings)
+    for g in grads:
+        assert optimizer.step(theta, g, 0.05)
+    np.testing.assert_allclose(theta, expected, rtol=1e-12)
+
+
+@pytest.mark.nojit
+def test_optimiser_refuses_a_gradient_that_is_not_finite():
+    optimizer = Optimizer(np.ones(2), SolverSettings())
+    theta = np.array([1.0, 2.0])
+    assert not optimizer.step(theta, np.array([np.nan, 1.0]), 0.1)
+    np.testing.assert_array_equal(theta, [1, 2])
+    assert optimizer.n_steps == 0
+
+
+@pytest.mark.nojit
+def test_schedules():
+    assert Schedule("constant", 0.1, 3).rate(0.9) == 0.1
+    cosine = Schedule("cosine", 0.1, 3)
+    assert [cosine.rate(p) for p in (0, 0.5, 1)] == pytest.approx([0.1, 0.05, 0])
+    plateau = Schedule("plateau", 0.1, 2)
+    rates = []
+    for improved in (True, False, False, True, False, False):
+        plateau.epoch_ended(improved)
+        rates.append(plateau.rate(0))
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.05, 0.025])
+    for _ in range(100):
+        plateau.epoch_ended(False)
+    assert plateau.rate(0) == pytest.approx(1e-4)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("kind", ["squared", "absolute", "quantile"])
+def test_best_constant_has_the_least_loss(kind):
+    code = {
+        "squared": losses.SQUARED_ERROR,
+        "absolute": losses.ABSOLUTE_ERROR,
+        "quantile": losses.QUANTILE,
+    }[kind]
+    rng = np.random.default_rng(0)
+    y, weight = rng.exponential(size=(60, 2)), rng.integers(0, 3, 60).astype(float)
+    best = losses.best_constant(code, 0.8, y, weight, 2)
+
+    def mean_loss(constant):
+        out = np.tile(constant, (60, 1))
+        return losses.loss_rows(code, 0.8, out, y, weight, np.empty_like(out), 0, 60)
+
+    least = mean_loss(best)
+    for shift in rng.normal(0, 0.2, (30, 2)):
+        assert mean_loss(best + shift) >= least - 1e-12
+
+
+@pytest.mark.nojit
+def test_best_constant_of_classes_is_their_frequency():
+    codes, weight = np.array([[0.0], [1.0], [1.0], [2.0]]), np.array([1.0, 1.0, 2.0, 4.0])
+    logits = losses.best_constant(losses.LOG_LOSS, 0.0, codes, weight, 3)
+    np.testing.assert_allclose(np.exp(logits), [1 / 8, 3 / 8, 4 / 8])
+    codes = np.array([[0.0], [1.0], [1.0], [1.0]])
+    logit = losses.best_constant(losses.BINARY_LOG_LOSS, 0.0, codes, np.ones(4), 1)
+    np.testing.assert_allclose(logit, [np.log(3)])
