@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.utils.validation import _get_feature_names
 
 from numba_lstm import LSTMClassifier, LSTMRegressor
 from numba_lstm.sequences import check_sequences
@@ -94,11 +95,13 @@ def test_two_dimensions_are_one_feature():
 def test_frames(frame):
     table = frame({f"hour {t}": X[:, t, 0] for t in range(4)})
     model = small().fit(table, Y)
-    assert model.feature_names_in_.tolist() == ["hour 0", "hour 1", "hour 2", "hour 3"]
     np.testing.assert_array_equal(model.theta_, small().fit(X[:, :, 0], Y).theta_)
+    if _get_feature_names(table) is None:
+        pytest.skip("this scikit-learn sees no names in these frames")
+    assert model.feature_names_in_.tolist() == ["hour 0", "hour 1", "hour 2", "hour 3"]
+    other = frame({f"day {t}": X[:, t, 0] for t in range(4)})
     with pytest.raises(ValueError, match="feature names"):
-        model.predict(table.rename(columns={"hour 0": "zero"}) if frame is pd.DataFrame
-                      else table.rename({"hour 0": "zero"}))  # fmt: skip
+        model.predict(other)
 
 
 def test_series_as_target(plain):
