@@ -1,8 +1,10 @@
 """Long Short-Term Memory for people who work with NumPy, SciPy and scikit-learn."""
 
+from numba_lstm import _process  # noqa: F401 - notes which process imports the package
+from numba_lstm._warmup import warmup
 from numba_lstm.estimators.classifier import LSTMClassifier
 from numba_lstm.estimators.regressor import LSTMRegressor
 
 __version__ = "0.1.0"
 
-__all__ = ["LSTMClassifier", "LSTMRegressor", "__version__"]
+__all__ = ["LSTMClassifier", "LSTMRegressor", "__version__", "warmup"]

@@ -1,6 +1,10 @@
 """``python -m numba_lstm``: a demonstration on real data."""
 
-from numba_lstm.demo import main
+import argparse
+
+from numba_lstm import demo
 
 if __name__ == "__main__":
-    main()
+    description = " ".join(demo.__doc__.split())
+    argparse.ArgumentParser(prog="python -m numba_lstm", description=description).parse_args()
+    demo.main()

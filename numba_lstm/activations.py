@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import overload
 
 from numba_lstm._jit import kernel
-from numba_lstm.fma import fma
+from numba_lstm.intrinsics import fma
 
 _f32, _f64 = np.float32, np.float64
 

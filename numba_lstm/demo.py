@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numba_lstm._warmup import warmup
 from numba_lstm.datasets import load_bike_sharing
 from numba_lstm.estimators.regressor import LSTMRegressor
 
@@ -92,8 +93,7 @@ def main() -> None:
     )
     began = timed("reading the data", began)
     print("Compiling the kernels (the first time only: Numba caches them) ...", flush=True)
-    small = LSTMRegressor(hidden_size=2, max_iter=1, early_stopping=True)
-    small.fit(X[:64], y[:64], X_val=X[64:96], y_val=y[64:96]).predict(X[:2])
+    warmup()
     began = timed("compiling", began)
     model.fit(X[train], y[train], X_val=X[validation], y_val=y[validation])
     began = timed("training", began)

@@ -62,6 +62,8 @@ def loss_rows(kind, parameter, out, y, weight, d_out, first, last):
         Weight of each row; a row of weight 0 adds exactly nothing.
     d_out : ndarray of shape (Q, K)
         Receives the gradient with respect to ``out``.
+    first, last : int
+        The rows to go through.
 
     Returns
     -------
@@ -102,15 +104,16 @@ def loss_rows(kind, parameter, out, y, weight, d_out, first, last):
     return total
 
 
-def best_constant(
+def null_output(
     kind: int, parameter: float, y: np.ndarray, weight: np.ndarray, n_outputs: int
 ) -> np.ndarray:
     """Return the constant output that the skill of a model is measured against.
 
-    The mean for the squared error, the median for the absolute and the Huber loss,
-    the quantile for the pinball loss, the classes' frequencies (as logits) for the
-    log-losses: the score built on it is R2 for the squared error, and elsewhere
-    scikit-learn's D2.
+    The mean for the squared error, the median for the absolute error, the quantile
+    for the pinball loss, the classes' frequencies (as logits) for the log-losses, each
+    the constant of the least loss: the score built on it is R2 for the squared error,
+    and elsewhere scikit-learn's D2. The median for the Huber loss, too, whose best
+    constant lies between median and mean.
 
     Parameters
     ----------

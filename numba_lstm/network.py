@@ -90,7 +90,7 @@ class Network:
         One of the constants of losses.py.
     loss_parameter : float
         delta of the Huber loss, quantile of the pinball loss.
-    mean, inverse_scale : ndarray of shape (F,)
+    mean, scale : ndarray of shape (F,)
         Standardisation of the inputs, float64.
     n_threads : int
         Threads for the kernels.
@@ -105,7 +105,7 @@ class Network:
         loss: int,
         loss_parameter: float,
         mean: np.ndarray,
-        inverse_scale: np.ndarray,
+        scale: np.ndarray,
         n_threads: int,
     ) -> None:
         self.layout = layout
@@ -116,7 +116,7 @@ class Network:
         # Copies: read-only arrays (a model that joblib maps from a file) are another
         # type to Numba, which would compile every kernel again for it.
         self.mean = np.array(mean)
-        self.inverse_scale = np.array(inverse_scale)
+        self.inverse_scale = 1.0 / np.array(scale)
         self.n_threads = n_threads
         self._workspace: Workspace | None = None
 
@@ -140,9 +140,16 @@ class Network:
             Sum over the outputs of weight times loss.
         grad : ndarray of shape (layout.size,)
             Its gradient.
+
+        Raises
+        ------
+        ValueError
+            If theta or grad is not a contiguous vector of the network's size and dtype.
         """
         if grad is None:
             grad = np.empty_like(theta)
+        self._check_vector(theta, "theta")
+        self._check_vector(grad, "grad")
         work, block_rows = self._load(batch)
         views = self.layout.views
         loss = parallel.run(
@@ -163,7 +170,21 @@ class Network:
         work, rows = self._forward(theta, batch, True)
         return States(work.h[rows], work.c[rows], work.gates[rows])
 
+    def _check_vector(self, vector, name):
+        """Refuse what the kernels, which go by addresses, would read or write amiss."""
+        if (
+            vector.dtype != self.dtype
+            or vector.shape != (self.layout.size,)
+            or not vector.flags.c_contiguous
+        ):
+            raise ValueError(
+                f"{name} has dtype {vector.dtype}, shape {vector.shape} and strides "
+                f"{vector.strides}; the network needs a contiguous vector of dtype {self.dtype} "
+                f"and shape {(self.layout.size,)}."
+            )
+
     def _forward(self, theta, batch, per_step):
+        self._check_vector(theta, "theta")
         work, block_rows = self._load(batch, per_step)
         parallel.run(
             parallel.outputs,
@@ -218,5 +239,10 @@ class Network:
 
 
 def block_size(n_sequences: int) -> int:
-    """Sequences in a block: from the batch alone, so that threads change nothing."""
-    return 16 if n_sequences <= 128 else 32
+    """Sequences in a block: from the batch alone, so that threads change nothing.
+
+    Blocks of nearly one size, two at the least, then a multiple of four, and 32
+    sequences at the most: small batches keep two cores busy, large ones more.
+    """
+    n_blocks = 2 if n_sequences <= 32 else 4 * -(-n_sequences // 128)
+    return -(-n_sequences // n_blocks)

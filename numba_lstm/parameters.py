@@ -6,6 +6,9 @@ check treat the network as a function of theta; the views share its memory.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -55,15 +58,11 @@ class Layout(NamedTuple):
     @property
     def size(self) -> int:
         """Length of theta."""
-        return sum(int(np.prod(shape)) for shape in self.shapes)
+        return sum(math.prod(shape) for shape in self.shapes)
 
     def views(self, theta: np.ndarray) -> Weights:
         """Return the weights as views on ``theta`` (size,)."""
-        ends = np.cumsum([np.prod(shape) for shape in self.shapes])[:-1]
-        parts = np.split(theta, ends)
-        return Weights(
-            *(part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True))
-        )
+        return Weights(*(theta[part].reshape(shape) for part, shape in _places(self)))
 
     def named(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Return views on ``theta`` under PyTorch's names and in PyTorch's shapes.
@@ -87,6 +86,14 @@ class Layout(NamedTuple):
             if "bias" in name:
                 view[...] = 0
         return mask
+
+
+@functools.lru_cache(maxsize=64)
+def _places(layout: Layout) -> tuple[tuple[slice, tuple[int, ...]], ...]:
+    """Slice of theta and shape of each of the weights: asked for twice a batch."""
+    ends = np.cumsum([0, *(math.prod(shape) for shape in layout.shapes)]).tolist()
+    parts = [slice(first, last) for first, last in itertools.pairwise(ends)]
+    return tuple(zip(parts, layout.shapes, strict=True))
 
 
 def initialise(layout: Layout, rng: np.random.Generator, dtype: np.dtype) -> np.ndarray:

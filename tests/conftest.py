@@ -4,11 +4,13 @@ import os
 
 import numpy as np
 import pytest
+from numba import config
 
 from numba_lstm import losses
+from numba_lstm.inputs import check_sequences
 from numba_lstm.network import Network
 from numba_lstm.parameters import Layout, initialise
-from numba_lstm.sequences import Batch, check_sequences
+from numba_lstm.sequences import Batch
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
@@ -66,7 +68,7 @@ class Problem:
         self.theta += rng.normal(0, 0.3, self.theta.size).astype(dtype)
         self.network = Network(
             self.layout, dtype, per_step=per_step, loss=kind, loss_parameter=parameter,
-            mean=np.zeros(F), inverse_scale=np.ones(F), n_threads=n_threads,
+            mean=np.zeros(F), scale=np.ones(F), n_threads=min(n_threads, config.NUMBA_NUM_THREADS),
         )  # fmt: skip
 
     @property

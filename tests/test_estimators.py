@@ -1,5 +1,6 @@
 """What the estimators do: training, stopping, going on, weights, losses, callbacks."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -7,8 +8,12 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import accuracy_score, d2_log_loss_score, mean_pinball_loss, r2_score
+from sklearn.model_selection import train_test_split
 
 from numba_lstm import LSTMClassifier, LSTMRegressor
+from numba_lstm.estimators import base
+from numba_lstm.estimators.checks import validation_data
+from numba_lstm.training.optimizers import Optimizer
 
 rng = np.random.default_rng(0)
 N, T = 24, 5
@@ -216,6 +221,25 @@ def test_validation_score_of_each_loss():
 
 
 @pytest.mark.nojit
+def test_early_stopping_may_go_back_to_before_a_warm_start():
+    held = {"X_val": X[16:], "y_val": Y[16:]}
+    model = regressor(early_stopping=True, warm_start=True, max_iter=10, learning_rate_init=0.02)
+    model.fit(X[:16], Y[:16], **held)
+    theta, best = model.theta_, model.best_validation_score_
+    model.set_params(max_iter=1, learning_rate_init=5.0).fit(X[:16], Y[:16], **held)
+    np.testing.assert_array_equal(model.theta_, theta)
+    assert model.best_validation_score_ == best
+    assert len(model.validation_scores_) == len(model.loss_curve_) == model.n_iter_
+
+
+@pytest.mark.nojit
+def test_validation_score_without_a_null_loss():
+    model = regressor().fit(X, Y, X_val=X[:3], y_val=np.ones(3))
+    assert all(type(score) is float and score < 0 for score in model.validation_scores_)
+    assert min(model.validation_scores_) > -100
+
+
+@pytest.mark.nojit
 def test_validation_data_changes_nothing_without_early_stopping():
     watched = regressor().fit(X, Y, X_val=X[:5], y_val=Y[:5], sample_weight_val=np.arange(5))
     np.testing.assert_array_equal(watched.theta_, regressor().fit(X, Y).theta_)
@@ -232,6 +256,121 @@ def test_part_set_aside_for_validation(model, y):
     assert not np.allclose(model.input_mean_, X.mean(axis=(0, 1)))
     again = clone(model).fit(X, y)
     np.testing.assert_array_equal(again.theta_, model.theta_)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("learning_rate", ["constant", "plateau"])
+def test_watching_is_not_stopping(learning_rate):
+    """Validation data without early stopping decide nothing, however long it takes."""
+    noise = rng.standard_normal(N)
+    model = regressor(max_iter=25, n_iter_no_change=4, tol=0.0, learning_rate=learning_rate)
+    watched = clone(model).fit(X, noise, X_val=X[:6], y_val=-noise[:6])
+    np.testing.assert_array_equal(watched.theta_, clone(model).fit(X, noise).theta_)
+
+
+@pytest.mark.nojit
+def test_plateau_slows_down_when_the_loop_says_so():
+    model = regressor(max_iter=8, tol=1e9, n_iter_no_change=7, batch_size=N, shuffle=False)
+    steps = {}
+    for kind in ("constant", "plateau"):
+        model.set_params(learning_rate=kind, solver="sgd", momentum=0.0).fit(X, Y)
+        before = model.theta_.copy()
+        model.set_params(max_iter=7).fit(X, Y)
+        steps[kind] = np.linalg.norm(before - model.theta_)
+        model.set_params(max_iter=8)
+    assert steps["plateau"] < 0.6 * steps["constant"]
+
+
+@pytest.mark.nojit
+def test_cosine_falls_within_an_epoch():
+    model = regressor(max_iter=1, batch_size=1, shuffle=False, solver="sgd", momentum=0.0)
+    constant = model.fit(X, Y).theta_
+    cosine = clone(model).set_params(learning_rate="cosine").fit(X, Y).theta_
+    assert not np.allclose(cosine, constant, atol=1e-5)
+
+
+@pytest.mark.nojit
+def test_targets_are_standardised_by_the_training_part():
+    late = Y + np.where(np.arange(N) < 12, 0, 1e3)
+    model = regressor(max_iter=1).fit(X[:12], late[:12], X_val=X[12:], y_val=late[12:])
+    np.testing.assert_allclose(model.target_mean_, Y[:12].mean())
+    model = regressor(max_iter=1, early_stopping=True, validation_fraction=0.5).fit(X, late)
+    kept, _ = train_test_split(np.arange(N), test_size=0.5, random_state=np.random.RandomState(0))
+    np.testing.assert_allclose(model.target_mean_, late[kept].mean())
+
+
+@pytest.mark.nojit
+def test_part_set_aside_is_stratified():
+    rare = np.arange(N) % 4 == 0
+    model = classifier(early_stopping=True, validation_fraction=0.5, max_iter=1)
+    held = []
+
+    def spy(estimator, attributes, training, targets, held_out, random_state):
+        parts = validation_data(estimator, attributes, training, targets, held_out, random_state)
+        held.append(rare[parts[1].index])
+        return parts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "validation_data", spy)
+        for seed in range(5):
+            model.set_params(random_state=seed).fit(X, rare)
+    assert [part.sum() for part in held] == [3] * 5
+
+
+@pytest.mark.nojit
+def test_validation_weights_count():
+    held = {"X_val": X[16:], "y_val": Y[16:]}
+    weight = np.array([0, 0, 0, 1, 2, 3, 0, 1.0])
+    model = regressor().fit(X[:16], Y[:16], **held, sample_weight_val=weight)
+    expected = r2_score(Y[16:], model.predict(X[16:]), sample_weight=weight)
+    assert model.validation_scores_[-1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_data_of_many_parts():
+    """Statistics, losses and checks go through the data in parts of 65,536 time steps."""
+    long = np.random.default_rng(0).standard_normal((1500, 100, 1)).astype(np.float32)
+    y, weight = long[:, -1, 0] * 3 + 7, np.ones(1500)
+    weight[:700] = 0  # the whole of the first part
+    model = regressor(max_iter=1, batch_size=500)
+    held = {"X_val": long, "y_val": y, "sample_weight_val": weight}
+    model.fit(long, y, sample_weight=weight, **held)
+    np.testing.assert_allclose(model.input_mean_, long[700:].mean(), atol=1e-6)
+    np.testing.assert_allclose(model.target_mean_, y[700:].mean(), atol=1e-6)
+    expected = r2_score(y[700:], model.predict(long[700:]))
+    assert model.validation_scores_[-1] == pytest.approx(expected, abs=1e-4)
+    long[1400, 50] = np.nan
+    with pytest.raises(ValueError, match="sequence 1400, time step 50"):
+        model.fit(long, y)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("options", [{}, {"warm_start": True}])
+def test_failure_in_mid_fit_leaves_the_estimator_as_it_was(options, monkeypatch):
+    model = regressor(**options).fit(X, Y)
+    before = pickle.dumps(model)
+    count = iter(range(5))
+
+    def fail(*_):
+        if next(count) == 4:
+            raise RuntimeError("in the middle")
+        return True
+
+    monkeypatch.setattr(Optimizer, "step", fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        model.fit(X, Y)
+    monkeypatch.undo()
+    assert pickle.dumps(model) == before
+
+
+@pytest.mark.nojit
+def test_balanced_classes_count_by_weight():
+    rare, weight = np.arange(N) < 8, np.ones(N)
+    weight[4:8] = 0
+    kept = weight > 0
+    options = {"class_weight": "balanced", "dtype": "float64", "batch_size": N}
+    model = classifier(**options).fit(X, rare, sample_weight=weight)
+    same = classifier(**options).fit(X[kept], rare[kept])
+    np.testing.assert_allclose(model.predict_proba(X), same.predict_proba(X), rtol=1e-6)
 
 
 @pytest.mark.nojit
@@ -287,11 +426,11 @@ def test_class_weights():
         classifier(class_weight=w, max_iter=20).fit(X, rare) for w in (None, "balanced")
     )
     assert balanced.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
-    ratio = {False: 1.0, True: 5.0}
-    by_class = classifier(class_weight=ratio, batch_size=N).fit(X, rare)
-    by_sample = classifier(batch_size=N).fit(X, rare, sample_weight=np.where(rare, 5.0, 1.0))
-    # The inputs' standardisation takes sample_weight into account, not class_weight.
-    assert by_class.loss_curve_[0] == pytest.approx(by_sample.loss_curve_[0], rel=0.2)
+    by_class = classifier(class_weight={False: 1.0, True: 5.0}, standardize=False)
+    by_sample = classifier(standardize=False)
+    by_class.fit(X, rare)
+    by_sample.fit(X, rare, sample_weight=np.where(rare, 5.0, 1.0))
+    assert by_class.loss_curve_ == pytest.approx(by_sample.loss_curve_, rel=1e-4)
 
 
 @pytest.mark.nojit
@@ -348,11 +487,27 @@ def test_partial_fit_of_classes():
 @pytest.mark.nojit
 def test_divergence_keeps_the_best_finite_weights():
     model = regressor(learning_rate_init=1e38, clip_norm=None, max_iter=20, solver="sgd")
-    with pytest.warns(ConvergenceWarning, match="diverged in epoch .*Try a smaller"):
+    with pytest.warns(ConvergenceWarning, match=r"diverged in epoch .*Try a smaller"):
         model.fit(X, Y)
     assert np.isfinite(model.theta_).all()
-    assert np.isfinite(model.predict(X)).all()
     assert model.n_iter_ < 20
+    assert model.score(X, Y) > -1  # not the weights that the divergence began with
+    assert model._optimizer.n_steps == 0
+    model.set_params(warm_start=True, learning_rate_init=0.01, clip_norm=1.0, solver="adam")
+    assert model.fit(X, Y).score(X, Y) > -0.5
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("rate", [1e3, 1e20])
+def test_divergence_after_some_epochs(rate):
+    model = regressor(learning_rate_init=rate, clip_norm=None, solver="sgd", batch_size=N)
+    model.set_params(standardize=False, max_iter=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, Y)
+    assert not np.isnan(model.predict(X)).any()
+    if model.n_iter_ < 100:
+        assert model.score(X, Y) > -1
 
 
 def test_no_other_warnings():

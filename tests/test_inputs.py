@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import _get_feature_names
 
 from numba_lstm import LSTMClassifier, LSTMRegressor
-from numba_lstm.sequences import check_sequences
+from numba_lstm.inputs import check_sequences
 
 pytestmark = pytest.mark.nojit
 rng = np.random.default_rng(0)
@@ -293,6 +293,111 @@ def test_validation_part_too_small():
         LSTMClassifier(early_stopping=True).fit(X[:4], ["a", "a", "a", "b"])
 
 
+def per_step(classifier=False):
+    """Ragged sequences, a target for every step, and an estimator fitted on them."""
+    ragged = [X[i, : 2 + i % 3] for i in range(12)]
+    if classifier:
+        y = [np.where(x[:, 0] > 0, "up", "down") for x in ragged]
+        return ragged, y, LSTMClassifier(2, max_iter=1, return_sequences=True).fit(ragged, y)
+    y = [x[:, 0] for x in ragged]
+    return ragged, y, small(return_sequences=True).fit(ragged, y)
+
+
+@pytest.mark.parametrize("classifier", [False, True])
+def test_targets_at_every_step_are_checked_in_score_too(classifier):
+    ragged, y, model = per_step(classifier)
+    with pytest.raises(ValueError, match=r"sequence 0 of X has 2 time steps, but .* has 4"):
+        model.score(ragged, y[::-1])
+    with pytest.raises(ValueError, match="target y is None"):
+        model.score(ragged, None)
+    with pytest.raises(ValueError, match=r"return_sequences=True .* single value"):
+        model.fit(ragged, [0, 1] * 6)
+    score = model.score(ragged, y)
+    assert model.set_params(return_sequences=False).score(ragged, y) == score
+
+
+@pytest.mark.parametrize("classifier", [False, True])
+def test_series_and_frames_of_targets_at_every_step(classifier):
+    ragged, y, model = per_step(classifier)
+    shuffled = pd.Series(y, index=range(100, 112))
+    assert model.score(ragged, shuffled) == model.score(ragged, y)
+    rows = X[:, :, 0] if not classifier else np.where(X[:, :, 0] > 0, "up", "down")
+    fresh = clone(model).set_params(random_state=0)
+    framed = clone(fresh).fit(X, pd.DataFrame(rows)).theta_
+    np.testing.assert_array_equal(framed, fresh.fit(X, rows).theta_)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", 1], "strings as labels in some sequences and numbers in others"),
+        ([0.0, np.nan], "NaN"),
+        (["a", None], "cannot be sorted"),
+    ],
+)
+def test_mixed_and_missing_labels(labels, message):
+    y = [[label] * 4 for label in labels] * 6
+    with pytest.raises(ValueError, match=message):
+        LSTMClassifier(return_sequences=True).fit(X, y)
+
+
+def test_names_are_forgotten_in_a_new_fit():
+    flat = X[:, :, 0]
+    model = small().fit(pd.DataFrame(flat, columns=list("abcd")), Y)
+    model.fit(flat, Y)
+    assert not hasattr(model, "feature_names_in_")
+
+
+def test_names_of_frames_in_a_list():
+    frames = [pd.DataFrame(x, columns=["load", "heat"]) for x in X]
+    model = small().fit(frames, Y)
+    assert model.feature_names_in_.tolist() == ["load", "heat"]
+    np.testing.assert_array_equal(model.predict(frames), model.predict(X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict([frame[["heat", "load"]] for frame in frames])
+    with pytest.raises(ValueError, match=r"X\[1\] has the columns .* same order"):
+        small().fit([frames[0], frames[1][["heat", "load"]], *frames[2:]], Y)
+
+
+def test_dates_are_refused():
+    dates = np.datetime64("2026-01-01") + np.arange(48).reshape(12, 4)
+    with pytest.raises(TypeError, match="dates or time differences"):
+        small().fit(dates, Y)
+    with pytest.raises(TypeError, match="dates or time differences"):
+        small().fit(X, dates[:, 0])
+
+
+@pytest.mark.parametrize(
+    "weights", [{"up": -1, "down": 1}, {"up": np.nan, "down": 1}, {"up": 0, "down": 0}]
+)
+def test_class_weights_that_are_none(weights):
+    with pytest.raises(ValueError, match=r"class_weight=.* finite and at least 0"):
+        LSTMClassifier(class_weight=weights).fit(X, LABELS)
+
+
+def test_validation_data_are_checked_like_those_of_predict():
+    flat = pd.DataFrame(X[:, :, 0], columns=list("abcd"))
+    with pytest.raises(ValueError, match="X has 3 features, but LSTMRegressor is expecting 4"):
+        small().fit(flat.to_numpy(), Y, X_val=flat.to_numpy()[:, :3], y_val=Y)
+    with pytest.raises(ValueError, match="feature names should match"):
+        small().fit(flat, Y, X_val=flat.rename(columns={"a": "z"}), y_val=Y)
+
+
+def test_one_sequence_and_one_series_are_explained(plain):
+    with pytest.raises(ValueError, match=r"two dimensions .* X\[np.newaxis\] is one sequence"):
+        plain.predict(X[0, :, :1])
+    with pytest.raises(ValueError, match="sliding_window_view"):
+        plain.predict(X[0, :, 0])
+
+
+def test_values_beyond_all_measure(plain):
+    assert np.isfinite(plain.predict(X.astype(np.float64) * 1e300)).all()
+    with pytest.raises(ValueError, match=r"values of X, feature 0 .* too large"):
+        small().fit(X.astype(np.float64) * 1e300, Y)
+    with pytest.raises(ValueError, match=r"values of y, output 0 .* too large"):
+        small().fit(X, Y.astype(np.float64) * 1e200)
+
+
 def test_half_given_validation_data():
     with pytest.raises(ValueError, match="X_val was given without y_val"):
         small().fit(X, Y, X_val=X)
@@ -300,7 +405,7 @@ def test_half_given_validation_data():
         small().fit(X, Y, y_val=Y)
     with pytest.raises(ValueError, match="without X_val and y_val"):
         small().fit(X, Y, sample_weight_val=np.ones(12))
-    with pytest.raises(ValueError, match="X_val has 1 features a time step, but X has 2"):
+    with pytest.raises(ValueError, match="X_val has 1 features, but LSTMRegressor is expecting 2"):
         small().fit(X, Y, X_val=X[:, :, :1], y_val=Y)
 
 

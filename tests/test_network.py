@@ -130,7 +130,7 @@ def test_forward_and_gradients_are_those_of_pytorch(case, dtype):
         view[...] = stored(name)
     network = Network(
         layout, dtype, per_step=per_step, loss=TORCH_KINDS[case], loss_parameter=1.0,
-        mean=np.zeros(x.shape[2]), inverse_scale=np.ones(x.shape[2]), n_threads=1,
+        mean=np.zeros(x.shape[2]), scale=np.ones(x.shape[2]), n_threads=1,
     )  # fmt: skip
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
 
@@ -162,6 +162,18 @@ def test_stored_vectors_are_what_pytorch_computes_today():
         for name, value in make_torch_vectors.run(x, lengths, y, weights, per_step, loss).items():
             expected = VECTORS[f"{case}/float64/{name}"]
             np.testing.assert_allclose(value.detach().numpy(), expected, atol=1e-12)
+
+
+def test_vectors_that_the_kernels_would_misread_are_refused(make_problem):
+    p = make_problem([3, 2], F=2, H=3, K=1)
+    wrong = [p.theta.astype(np.float32), np.repeat(p.theta, 2)[::2], p.theta[:-1], p.theta[None]]
+    for theta in wrong:
+        with pytest.raises(ValueError, match="theta has dtype"):
+            p.network.loss_and_grad(theta, p.batch)
+        with pytest.raises(ValueError, match="theta has dtype"):
+            p.network.predict(theta, p.batch)
+        with pytest.raises(ValueError, match="grad has dtype"):
+            p.network.loss_and_grad(p.theta, p.batch, theta)
 
 
 def test_weightless_rows_add_exactly_nothing(make_problem):

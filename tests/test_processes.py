@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 FIT = """
 import hashlib
 import numpy as np
@@ -35,10 +37,80 @@ def test_compiled_now_or_before_the_result_is_the_same(tmp_path):
     assert warm == cold
 
 
+FORK = """
+import multiprocessing
+import sys
+import numba
+import numpy as np
+import numba_lstm
+
+@numba.njit(parallel=True)
+def busy(x):
+    for j in numba.prange(x.size):
+        x[j] += 1
+
+def fit(queue):
+    X = np.random.default_rng(0).standard_normal((64, 5, 2))
+    queue.put(numba_lstm.LSTMRegressor(4, max_iter=1, random_state=0).fit(X, X[:, 0, 0]).loss_)
+
+if __name__ == "__main__":
+    if multiprocessing.get_start_method(allow_none=True) is None and sys.version_info >= (3, 14):
+        multiprocessing.set_start_method("fork")
+    busy(np.zeros(100))
+    queue = multiprocessing.Queue()
+    child = multiprocessing.Process(target=fit, args=(queue,))
+    child.start()
+    child.join(120)
+    print(child.exitcode, queue.get(timeout=10) > 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_first_fit_in_a_forked_child():
+    """Its parent's OpenMP threads would end it."""
+    assert run(FORK) == "0 True"
+
+
+def test_threads_of_a_call(monkeypatch):
+    from joblib import Parallel, delayed
+
+    from numba_lstm.cpu.threads import resolve_n_jobs
+
+    cores = resolve_n_jobs(None)
+    assert resolve_n_jobs(1) == 1
+    assert resolve_n_jobs(-1) == cores
+    assert resolve_n_jobs(-2) == max(cores - 1, 1)
+    assert resolve_n_jobs(10_000) == cores or resolve_n_jobs(10_000) > 1
+    workers = Parallel(n_jobs=2, backend="threading")(delayed(resolve_n_jobs)(None) for _ in "ab")
+    assert workers == [1, 1]
+
+
 def test_import_leaves_numba_alone():
     """Importing is cheap: kernels come with the first fit."""
     loaded = run("import sys, numba_lstm; print('numba' in sys.modules)")
     assert loaded == "False"
+
+
+def test_after_warmup_nothing_is_left_to_compile(tmp_path):
+    """A new process finds all kernels of a fit and a prediction in the cache."""
+    run("import numba_lstm; numba_lstm.warmup()", NUMBA_CACHE_DIR=str(tmp_path))
+    misses = """
+from numba.core import event
+
+compiled = []
+
+class Listener(event.Listener):
+    def on_start(self, e):
+        pass
+
+    def on_end(self, e):
+        compiled.append(str(e.data["dispatcher"]))
+
+event.register("numba:compile", Listener())
+"""
+    early = FIT.replace(".fit(", ".set_params(early_stopping=True).fit(")
+    last = run(misses + early + "print(compiled)", NUMBA_CACHE_DIR=str(tmp_path)).splitlines()[-1]
+    assert last == "[]"
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):

@@ -15,6 +15,9 @@ from __future__ import annotations
 from numba_lstm._jit import kernel
 from numba_lstm.cell import cell_backward, cell_forward
 from numba_lstm.cpu.matmul import add_product, add_transposed_product
+from numba_lstm.intrinsics import borrow
+
+_LARGEST = 1e18
 
 
 @kernel
@@ -28,7 +31,8 @@ def pack_inputs(values, starts, mean, inverse_scale, block_rows, x):
     starts : ndarray of shape (B + 1,)
         Where each sequence begins in ``values``.
     mean, inverse_scale : ndarray of shape (F,)
-        float64; the difference is formed in float64 before it is rounded.
+        float64; the difference is formed in float64 before it is rounded. What is
+        larger than 1e18 then counts as 1e18.
     block_rows : int
         Sequences in a block.
     x : ndarray of shape (S, F + 1)
@@ -44,28 +48,26 @@ def pack_inputs(values, starts, mean, inverse_scale, block_rows, x):
             for r in range(n):
                 source = starts[s + r] + t
                 for j in range(F):
-                    x[p, j] = (values[source, j] - mean[j]) * inverse_scale[j]
+                    z = (values[source, j] - mean[j]) * inverse_scale[j]
+                    # Still finite in float32, as are sums of it: no NaN from inf - inf.
+                    x[p, j] = min(max(z, -_LARGEST), _LARGEST)
                 x[p, F] = 1
                 p += 1
 
 
 @kernel
-def _activate(a, c_prev, c, tanh_c, h):
-    """Equations (2) to (4) for one row: ``a`` (4H,) becomes i, f, g, o."""
-    H = h.size
-    a_i, a_f, a_g, a_o = a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]
-    for j in range(H):
+def _activate(a_i, a_f, a_g, a_o, c_prev, c, tanh_c, h):
+    """Equations (2) to (4) for one row: the pre-activations become i, f, g, o."""
+    for j in range(h.size):
         i, f, g, o, c_j, tanh_c_j, h_j = cell_forward(a_i[j], a_f[j], a_g[j], a_o[j], c_prev[j])
         a_i[j], a_f[j], a_g[j], a_o[j] = i, f, g, o
         c[j], tanh_c[j], h[j] = c_j, tanh_c_j, h_j
 
 
 @kernel
-def _differentiate(gates, c_prev, tanh_c, dh, dc):
-    """Equations (5) to (7) for one row: ``gates`` (4H,) becomes da, dc moves to t-1."""
-    H = dh.size
-    i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
-    for j in range(H):
+def _differentiate(i, f, g, o, c_prev, tanh_c, dh, dc):
+    """Equations (5) to (7) for one row: the gates become da, dc moves to t-1."""
+    for j in range(dh.size):
         da_i, da_f, da_g, da_o, dc_j = cell_backward(
             i[j], f[j], g[j], o[j], c_prev[j], tanh_c[j], dh[j], dc[j]
         )
@@ -81,6 +83,7 @@ def forward_block(work, starts, s, e, per_step):
     the last step of sequence i.
     """
     x, gates, c, tanh_c, h = work.x, work.gates, work.c, work.tanh_c, work.h
+    H = h.shape[1]
     n, p, before = e - s, starts[s], starts[s]
     for t in range(starts[s + 1] - starts[s]):
         while starts[s + n] - starts[s + n - 1] <= t:
@@ -91,8 +94,17 @@ def forward_block(work, starts, s, e, per_step):
             add_product(h, before, work.packed_W_h, gates, p, n)
         for r in range(n):
             q = p + r
-            c_prev = c[before + r] if t > 0 else work.zeros
-            _activate(gates[q], c_prev, c[q], tanh_c[q], h[q])
+            c_prev = borrow(c, (before + r) * H, H) if t > 0 else borrow(work.zeros, 0, H)
+            _activate(
+                borrow(gates, (4 * q) * H, H),
+                borrow(gates, (4 * q + 1) * H, H),
+                borrow(gates, (4 * q + 2) * H, H),
+                borrow(gates, (4 * q + 3) * H, H),
+                c_prev,
+                borrow(c, q * H, H),
+                borrow(tanh_c, q * H, H),
+                borrow(h, q * H, H),
+            )
             if per_step:
                 work.head_row[starts[s + r] + t] = q
             elif starts[s + r + 1] - starts[s + r] == t + 1:
@@ -105,23 +117,25 @@ def forward_block(work, starts, s, e, per_step):
 def head_forward(work, b_y, first, last):
     """Outputs ``first`` to ``last``: out = h W_y^T + b_y."""
     for q in range(first, last):
-        work.out[q] = b_y
+        for k in range(b_y.size):  # not out[q] = b_y: its error message compiles for 1.6 s
+            work.out[q, k] = b_y[k]
         add_product(work.h, work.head_row[q], work.packed_W_yT, work.out, q, 1)
 
 
 @kernel
-def _add_head_gradient(W_y, d_out, q, dh):
-    """Add what output q sends back to its hidden state: dh += d_out[q] W_y."""
+def _add_head_gradient(W_y, d_out, q, dh, row):
+    """Add what output q sends back to its hidden state: dh[row] += d_out[q] W_y."""
     for k in range(d_out.shape[1]):
         d = d_out[q, k]
-        for j in range(dh.size):
-            dh[j] += d * W_y[k, j]
+        for j in range(dh.shape[1]):
+            dh[row, j] += d * W_y[k, j]
 
 
 @kernel
 def backward_block(work, W_y, starts, s, e, per_step):
     """Backpropagation through time for sequences s to e: ``work.gates`` becomes da."""
     gates, c, tanh_c, dh, dc = work.gates, work.c, work.tanh_c, work.dh, work.dc
+    H = dh.shape[1]
     n, p = 0, starts[e]
     for t in range(starts[s + 1] - starts[s] - 1, -1, -1):
         running = n
@@ -138,12 +152,21 @@ def backward_block(work, W_y, starts, s, e, per_step):
             before = p - m
         for r in range(n):
             if per_step:
-                _add_head_gradient(W_y, work.d_out, starts[s + r] + t, dh[s + r])
+                _add_head_gradient(W_y, work.d_out, starts[s + r] + t, dh, s + r)
             elif r >= running:
-                _add_head_gradient(W_y, work.d_out, s + r, dh[s + r])
+                _add_head_gradient(W_y, work.d_out, s + r, dh, s + r)
             q = p + r
-            c_prev = c[before + r] if t > 0 else work.zeros
-            _differentiate(gates[q], c_prev, tanh_c[q], dh[s + r], dc[s + r])
+            c_prev = borrow(c, (before + r) * H, H) if t > 0 else borrow(work.zeros, 0, H)
+            _differentiate(
+                borrow(gates, (4 * q) * H, H),
+                borrow(gates, (4 * q + 1) * H, H),
+                borrow(gates, (4 * q + 2) * H, H),
+                borrow(gates, (4 * q + 3) * H, H),
+                c_prev,
+                borrow(tanh_c, q * H, H),
+                borrow(dh, (s + r) * H, H),
+                borrow(dc, (s + r) * H, H),
+            )
         if t > 0:
             dh[s : s + n] = 0
             add_product(gates, p, work.packed_W_hT, dh, s, n)
@@ -186,9 +209,9 @@ def head_gradient(work, dW_y, db_y, n_rows):
     dW_y[:] = 0
     db_y[:] = 0
     for q in range(n_rows):
-        h = work.h[work.head_row[q]]
+        p = work.head_row[q]
         for k in range(db_y.size):
             d = work.d_out[q, k]
             db_y[k] += d
-            for j in range(h.size):
-                dW_y[k, j] += d * h[j]
+            for j in range(dW_y.shape[1]):
+                dW_y[k, j] += d * work.h[p, j]

@@ -8,7 +8,6 @@ source; :func:`run` chooses.
 
 from __future__ import annotations
 
-import os
 import threading
 import types
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numba
 from numba import prange
 
 from numba_lstm._jit import kernel
+from numba_lstm._process import in_forked_child
 from numba_lstm.cpu.layer import (
     backward_block,
     forward_block,
@@ -27,8 +27,6 @@ from numba_lstm.cpu.layer import (
 )
 from numba_lstm.cpu.matmul import pack, panel_width
 from numba_lstm.losses import loss_rows
-
-_IMPORTING_PROCESS = os.getpid()
 
 
 def _outputs(weights, work, starts, block_rows, per_step):
@@ -105,7 +103,7 @@ def _parallel_is_safe() -> bool:
     A forked child must not use its parent's OpenMP threads, and Numba's own
     "workqueue" aborts the process when two threads enter it at once.
     """
-    if os.getpid() != _IMPORTING_PROCESS:
+    if in_forked_child():
         return False
     if threading.current_thread() is threading.main_thread():
         return True

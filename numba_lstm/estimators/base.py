@@ -69,7 +69,9 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
     def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
         """Return the loss's constant and its parameter."""
 
-    def _class_weight(self, targets: Targets, weight: np.ndarray) -> np.ndarray | None:
+    def _class_weight(
+        self, targets: Targets, training: Dataset, classes_known: bool
+    ) -> np.ndarray | None:
         """Return what the weights are multiplied by, for each class, or None."""
         return None
 
@@ -133,18 +135,19 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
         targets = self._check_targets(y, sequences, self._targets if continued else reference)
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
         random_state = check_random_state(self.random_state)
-        training = Dataset(
-            *(sequences, targets.values, weight, np.arange(len(sequences))),
-            class_weight=self._class_weight(targets, weight),
-        )
+        training = Dataset(sequences, targets.values, weight, np.arange(len(sequences)))
         validation = None
         if not partial:
-            training, validation = validation_data(self, training, targets, held_out, random_state)
+            training, validation = validation_data(
+                *(self, attributes, training, targets, held_out, random_state)
+            )
+        by_class = self._class_weight(targets, training, reference is not None or continued)
         if continued:
             attributes |= self._fitted_state()
         else:
             attributes |= self._new_state(training, targets, dtype, random_state)
         for data in filter(None, (training, validation)):
+            data.class_weight = by_class
             data.target_mean = attributes["target_mean_"]
             data.target_scale = attributes["target_scale_"]
         network = self._network(attributes)
@@ -160,7 +163,7 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
             tol=self.tol,
             verbose=bool(self.verbose),
         )
-        before = attributes["loss_curve_"]
+        before = {name: attributes[name] for name in ("loss_curve_", "validation_scores_")}
 
         def fitted(history: History) -> dict[str, Any]:
             return attributes | self._results(before, history)
@@ -176,29 +179,29 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
             training,
             validation,
             settings,
+            continued,
             *((tasks.begin_epoch, lambda h: tasks.end_epoch(lambda: fitted(h))) if tasks else ()),
         )
         if tasks:
             tasks.end(lambda: fitted(history))
+        if "feature_names_in_" not in attributes:
+            self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         self.__dict__.update(fitted(history))
 
     @staticmethod
     def _results(before, history):
         """Attributes that follow from the history of a fit, fit to be kept."""
-        curve = before + history.loss_curve
-        results = {
+        curve = before["loss_curve_"] + history.loss_curve
+        scores = (before["validation_scores_"] or []) + history.validation_scores
+        return {
             "theta_": history.theta.copy(),
             "loss_curve_": curve,
             "n_iter_": len(curve),
             "loss_": curve[-1] if curve else np.nan,
             "best_loss_": min(curve, default=np.nan),
-            "validation_scores_": None,
-            "best_validation_score_": None,
+            "validation_scores_": scores or None,
+            "best_validation_score_": max(scores, default=None),
         }
-        if history.validation_scores:
-            results["validation_scores_"] = list(history.validation_scores)
-            results["best_validation_score_"] = max(history.validation_scores)
-        return results
 
     def _new_state(self, training: Dataset, targets: Targets, dtype, random_state):
         """Attributes of an estimator before its first epoch."""
@@ -206,10 +209,10 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
 
         layout = Layout(training.sequences.n_inputs, int(self.hidden_size), targets.n_outputs)
         generator = np.random.default_rng(random_state.randint(2**31 - 1, size=4))
-        mean, inverse_scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
+        mean, scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
         target_mean, target_scale = np.zeros(targets.n_columns), np.ones(targets.n_columns)
         if self.standardize:
-            mean, inverse_scale = training.input_statistics()
+            mean, scale = training.input_statistics()
             if targets.classes is None:
                 target_mean, target_scale = training.target_statistics()
         return {
@@ -219,11 +222,12 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
             "_optimizer": Optimizer(layout.decay_mask(dtype), self._solver_settings()),
             "theta_": initialise(layout, generator, dtype),
             "input_mean_": mean,
-            "input_scale_": 1.0 / inverse_scale,
+            "input_scale_": scale,
             "target_mean_": target_mean,
             "target_scale_": target_scale,
             "n_outputs_": layout.n_outputs,
             "loss_curve_": [],
+            "validation_scores_": None,
             **({} if targets.classes is None else {"classes_": targets.classes}),
         }
 
@@ -235,7 +239,7 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
     def _fitted_state(self):
         """Attributes to go on from: copies, so that a failed fit changes nothing."""
         names = "_targets", "_layout", "input_mean_", "input_scale_", "target_mean_"
-        names += "target_scale_", "n_outputs_", "loss_curve_"
+        names += "target_scale_", "n_outputs_", "loss_curve_", "validation_scores_"
         state = {name: getattr(self, name) for name in names}
         for name in ("theta_", "_optimizer", "_generator"):
             state[name] = copy.deepcopy(getattr(self, name))

@@ -10,11 +10,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import validate_data
 
 from numba_lstm.estimators.targets import check_weights
-from numba_lstm.sequences import Sequences, check_sequences
+from numba_lstm.inputs import check_sequences
+from numba_lstm.sequences import Sequences
 
 
 def check_parameters(estimator: Any, continued: bool) -> np.dtype:
-    """Check what the constraints cannot say; return the dtype."""
+    """Check the constraints, and what these cannot say; return the dtype."""
+    estimator._validate_params()  # scikit-learn skips it in further calls of partial_fit
     try:
         dtype = np.dtype(estimator.dtype)
     except TypeError:
@@ -51,9 +53,11 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
     return dtype
 
 
-def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Sequences, dict[str, Any]]:
+def check_X(
+    estimator: Any, X: Any, *, reset: bool, name: str = "X"
+) -> tuple[Sequences, dict[str, Any]]:
     """Check X; return it and the attributes that scikit-learn's checks set."""
-    sequences = check_sequences(X)
+    sequences = check_sequences(X, name=name)
     probe = copy.copy(estimator)  # so that a later error leaves the estimator as it was
     if reset:
         for name in ("n_features_in_", "feature_names_in_"):
@@ -65,22 +69,43 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> tuple[Sequences, dict[str
         validate_data(probe, X, reset=reset, skip_check_array=True)
     elif reset:
         probe.n_features_in_ = sequences.n_inputs
+        if sequences.feature_names is not None:
+            probe.feature_names_in_ = np.array(sequences.feature_names, dtype=object)
     elif sequences.n_inputs != probe._n_inputs:
+        hint = ""
+        if sequences.kind == "2-D":
+            hint = (
+                f" {name} has two dimensions and was taken for {len(sequences)} univariate "
+                f"sequences; {name}[np.newaxis] is one sequence of several features."
+            )
         raise ValueError(
-            f"X has {sequences.n_inputs} features, but {type(estimator).__name__} is expecting "
-            f"{probe._n_inputs} features as input at every time step."
+            f"{name} has {sequences.n_inputs} features, but {type(estimator).__name__} is "
+            f"expecting {probe._n_inputs} features as input at every time step.{hint}"
         )
-    return sequences, {name: vars(probe)[name] for name in names if name in vars(probe)}
+    elif sequences.feature_names is not None and not probe._was_2d:
+        expected = list(vars(probe).get("feature_names_in_", sequences.feature_names))
+        if sequences.feature_names != expected:
+            raise ValueError(
+                "The feature names should match those that were passed during fit: "
+                f"{name} has {sequences.feature_names}, fit had {expected}."
+            )
+    return sequences, {key: vars(probe)[key] for key in names if key in vars(probe)}
 
 
-def validation_data(estimator, training, targets, held_out, random_state):
-    """Return the training part and the validation part of the data, or None."""
+def validation_data(estimator, attributes, training, targets, held_out, random_state):
+    """Return the training part and the validation part of the data, or None.
+
+    ``attributes`` are those that the check of X has set.
+    """
     X_val, y_val, weight_val = held_out
     if (X_val is None) != (y_val is None):
         missing, given = ("y_val", "X_val") if y_val is None else ("X_val", "y_val")
         raise ValueError(f"{given} was given without {missing}; pass both or neither.")
     if X_val is not None:
-        return training, _held_out(estimator, training, targets, X_val, y_val, weight_val)
+        probe = copy.copy(estimator)
+        probe.__dict__.pop("feature_names_in_", None)
+        probe.__dict__.update(attributes)
+        return training, _held_out(probe, training, targets, X_val, y_val, weight_val)
     if weight_val is not None:
         raise ValueError("sample_weight_val was given without X_val and y_val.")
     if not estimator.early_stopping:
@@ -96,10 +121,11 @@ def validation_data(estimator, training, targets, held_out, random_state):
     except ValueError as error:
         raise ValueError(
             f"early_stopping=True sets a share of {estimator.validation_fraction} of the {n} "
-            f"sequences aside for validation, which is not possible: {error} Pass more "
-            "data, another validation_fraction, or X_val and y_val."
+            f"sequences aside for validation, which is not possible: {str(error).rstrip('.')}. "
+            "Pass more data, another validation_fraction, or X_val and y_val."
         ) from error
-    if len(held) < 2 or not (training.weight[held].any() and training.weight[kept].any()):
+    n_targets = training.sequences.lengths[held].sum() if targets.per_step else len(held)
+    if n_targets < 2 or not (training.weight[held].any() and training.weight[kept].any()):
         raise ValueError(
             f"The validation part has {len(held)} of {n} sequences: too small, or without "
             "weight. Increase validation_fraction, or pass X_val and y_val."
@@ -108,13 +134,8 @@ def validation_data(estimator, training, targets, held_out, random_state):
 
 
 def _held_out(estimator, training, targets, X_val, y_val, weight_val):
-    sequences = check_sequences(X_val, name="X_val")
-    if sequences.n_inputs != training.sequences.n_inputs:
-        raise ValueError(
-            f"X_val has {sequences.n_inputs} features a time step, but X has "
-            f"{training.sequences.n_inputs}."
-        )
+    sequences, _ = check_X(estimator, X_val, reset=False, name="X_val")
     values = estimator._check_targets(y_val, sequences, targets, "y_val").values
     weight = check_weights(weight_val, len(sequences), "sample_weight_val")
     index = np.arange(len(sequences))
-    return type(training)(sequences, values, weight, index, class_weight=training.class_weight)
+    return type(training)(sequences, values, weight, index)

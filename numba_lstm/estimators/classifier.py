@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
@@ -10,10 +10,15 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators.base import BaseLSTM
-from numba_lstm.estimators.targets import Targets, check_labels, check_weights
-from numba_lstm.sequences import Sequences, check_sequences
+from numba_lstm.estimators.targets import Targets, check_labels, check_weights, flat_labels
+from numba_lstm.inputs import check_sequences
+from numba_lstm.sequences import Sequences
+
+if TYPE_CHECKING:
+    from numba_lstm.training.data import Dataset
 
 
 class LSTMClassifier(ClassifierMixin, BaseLSTM):
@@ -36,7 +41,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     loss : {"log_loss"}, default="log_loss"
         Loss: the cross-entropy, binary or over all classes.
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the loss; "balanced" makes up for their frequencies.
+        Weight of each class in the loss; "balanced" makes up for their frequencies in
+        the training part, counted by ``sample_weight``.
     solver : {"adam", "sgd", "rmsprop"}, default="adam"
         Optimiser: Adam, stochastic gradient descent with momentum, or RMSprop.
     learning_rate_init : float, default=0.005
@@ -63,8 +69,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     n_iter_no_change : int, default=10
         Epochs without an improvement of more than ``tol`` after which training stops.
     tol : float, default=0.0001
-        The least change of the validation score, or without validation data of the
-        training loss, that counts as an improvement.
+        The least change that counts as an improvement: of the validation score with
+        early stopping, of the training loss without.
     momentum : float, default=0.9
         Momentum of "sgd".
     nesterovs_momentum : bool, default=True
@@ -110,7 +116,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Mean training loss of each epoch.
     validation_scores_ : list of float or None
         Score on the validation data after each epoch: 1 - loss / loss
-        of the classes' frequencies (scikit-learn's ``d2_log_loss_score``).
+        of the classes' frequencies (scikit-learn's ``d2_log_loss_score``, weighted by
+        ``class_weight``), or -loss where these leave none.
     best_validation_score_ : float or None
         The best of them.
     n_features_in_ : int
@@ -239,6 +246,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If a parameter, a shape or a value does not fit, or a label is unknown.
         """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs the frequencies of all data, which partial_fit "
+                "does not see. Pass a dict, or call fit."
+            )
         continued = hasattr(self, "theta_")
         reference = None
         if classes is not None:
@@ -331,16 +343,22 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         -------
         float
             Share of the right labels.
+
+        Raises
+        ------
+        ValueError
+            If X or y does not fit.
         """
-        if not self.return_sequences:
+        check_is_fitted(self)
+        if not self._targets.per_step:
             return super().score(X, y, sample_weight)
         predicted = self.predict(X)
-        weight = check_weights(sample_weight, len(predicted), "sample_weight")
-        lengths = check_sequences(X).lengths
+        sequences = check_sequences(X)
+        weight = check_weights(sample_weight, len(sequences), "sample_weight")
         return accuracy_score(
-            np.concatenate([np.asarray(labels) for labels in y]),
+            flat_labels(y, sequences, True),
             np.concatenate(list(predicted)),
-            sample_weight=np.repeat(weight, lengths),
+            sample_weight=np.repeat(weight, sequences.lengths),
         )
 
     def _apply(self, X, function, log=False):
@@ -361,28 +379,37 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"
     ) -> Targets:
         classes = None if reference is None else reference.classes
-        return check_labels(y, sequences, self.return_sequences, classes, self, name)
+        per_step = self.return_sequences if reference is None else reference.per_step
+        return check_labels(y, sequences, per_step, classes, self, name)
 
     def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
         from numba_lstm.losses import BINARY_LOG_LOSS, LOG_LOSS
 
         return (BINARY_LOG_LOSS if n_outputs == 1 else LOG_LOSS), 0.0
 
-    def _class_weight(self, targets: Targets, weight: np.ndarray) -> np.ndarray | None:
-        values, classes = targets.values, np.asarray(targets.classes)
-        codes = np.concatenate(values.data) if targets.per_step else values
-        if targets.per_step:
-            weight = np.repeat(weight, values.lengths)
-        labels = classes[codes[:, 0]]
-        weighted = np.unique(labels[weight > 0])
-        if len(weighted) < 2 and len(np.unique(labels)) > 1:
+    def _class_weight(
+        self, targets: Targets, training: Dataset, classes_known: bool
+    ) -> np.ndarray | None:
+        classes = np.asarray(targets.classes)
+        codes, weight = training.all_targets(np.dtype(np.float64))
+        present = np.bincount(codes[:, 0].astype(np.int64), weight, minlength=len(classes))
+        if not classes_known and np.count_nonzero(present) < 2:
             raise ValueError(
-                "Only one class has a sample_weight above zero: "
-                f"{weighted.tolist()}. Give weight to sequences of another class."
+                "Only one class has a sample_weight above zero in the training part: "
+                f"{classes[present > 0].tolist()}. Give weight to sequences of another class."
             )
         if self.class_weight is None:
             return None
-        return compute_class_weight(self.class_weight, classes=classes, y=labels)
+        if self.class_weight == "balanced":
+            # scikit-learn's rule, with weights in the place of counts.
+            return 1.0 / np.where(present > 0, len(classes) * present, 1.0)
+        by_class = compute_class_weight(self.class_weight, classes=classes, y=classes)
+        if not (np.isfinite(by_class).all() and (by_class >= 0).all() and (by_class @ present)):
+            raise ValueError(
+                f"class_weight={self.class_weight!r}: weights must be finite and at least 0, and "
+                "one of them above 0."
+            )
+        return by_class
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -153,6 +153,6 @@ class FittedMixin:
             loss=loss,
             loss_parameter=parameter,
             mean=attributes["input_mean_"],
-            inverse_scale=1.0 / attributes["input_scale_"],
+            scale=attributes["input_scale_"],
             n_threads=resolve_n_jobs(self.n_jobs),
         )

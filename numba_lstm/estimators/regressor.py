@@ -9,10 +9,12 @@ import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators.base import BaseLSTM
 from numba_lstm.estimators.targets import Targets, check_values, check_weights
-from numba_lstm.sequences import Sequences, check_sequences
+from numba_lstm.inputs import check_sequences
+from numba_lstm.sequences import Sequences
 
 # The names of the losses; their arithmetic is imported with the kernels, in fit.
 _LOSSES = {"squared_error", "absolute_error", "huber", "quantile"}
@@ -69,8 +71,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     n_iter_no_change : int, default=10
         Epochs without an improvement of more than ``tol`` after which training stops.
     tol : float, default=0.0001
-        The least change of the validation score, or without validation data of the
-        training loss, that counts as an improvement.
+        The least change that counts as an improvement: of the validation score with
+        early stopping, of the training loss without.
     momentum : float, default=0.9
         Momentum of "sgd".
     nesterovs_momentum : bool, default=True
@@ -114,9 +116,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     loss_curve_ : list of float
         Mean training loss of each epoch.
     validation_scores_ : list of float or None
-        Score on the validation data after each epoch: 1 - loss / loss
-        of the best constant, which is R2 for the squared error and scikit-learn's D2
-        for the absolute and the quantile loss.
+        Score on the validation data after each epoch: 1 - loss / loss of a constant, the
+        mean, median or quantile: R2 for the squared error and scikit-learn's D2 for the
+        absolute and the quantile loss; -loss where the constant leaves none.
     best_validation_score_ : float or None
         The best of them.
     n_features_in_ : int
@@ -263,7 +265,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         -------
         ndarray of shape (N,) or (N, K); with ``return_sequences`` (N, T) or (N, T, K), \
                 or for a list a list of N arrays (T_i,) or (T_i, K)
-            Predictions in float64, in the units of y and in its shape.
+            Predictions in float64, in the units of y and in its shape; (N,) for (N, 1).
 
         Raises
         ------
@@ -293,8 +295,14 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         -------
         float
             R2, averaged over the outputs.
+
+        Raises
+        ------
+        ValueError
+            If X or y does not fit.
         """
-        if not self.return_sequences:
+        check_is_fitted(self)
+        if not self._targets.per_step:
             return super().score(X, y, sample_weight)
         predicted = check_sequences(self.predict(X), name="predictions")
         targets = self._check_targets(y, check_sequences(X), self._targets).values
@@ -309,7 +317,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     def _check_targets(
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"
     ) -> Targets:
-        return check_values(y, sequences, self.return_sequences, reference, self, name)
+        per_step = self.return_sequences if reference is None else reference.per_step
+        return check_values(y, sequences, per_step, reference, self, name)
 
     def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
         from numba_lstm.losses import REGRESSION_LOSSES

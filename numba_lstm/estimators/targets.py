@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _check_y,
     _num_samples,
     check_array,
     column_or_1d,
 )
 
-from numba_lstm.sequences import Sequences, check_sequences
+from numba_lstm.inputs import check_sequences
+from numba_lstm.sequences import Sequences
 
 
 @dataclass
@@ -30,6 +30,8 @@ class Targets:
         Outputs that the network needs: K; for classes, 1 if there are two.
     has_columns : bool
         Whether predictions keep an axis for K, as y had one.
+    per_step : bool
+        Whether there is a target for every time step.
     classes : ndarray of shape (n_classes,), optional
         The sorted labels of a classification.
     """
@@ -55,10 +57,20 @@ class Targets:
 
 
 def _check_length(y: Any, n: int, name: str) -> None:
+    if y is None:
+        raise ValueError(f"This requires y to be passed, but the target {name} is None.")
     if _num_samples(y) != n:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: {n} sequences in X, "
             f"but {_num_samples(y)} targets in {name}."
+        )
+
+
+def _check_not_flat(y: Any, name: str) -> None:
+    if np.ndim(next(iter(y))) == 0 and not hasattr(y, "columns"):
+        raise ValueError(
+            f"With return_sequences=True every time step needs a target, but {name}[0] is a "
+            "single value. Set return_sequences=False for one target a sequence."
         )
 
 
@@ -107,27 +119,39 @@ def check_values(
     ValueError
         If the number, the shape or a value does not fit.
     """
-    if y is None:
-        raise ValueError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
-        )
     if per_step:
         _check_length(y, len(sequences), name)
-        steps = check_sequences(y, name=name)
+        _check_not_flat(y, name)
+        steps = check_sequences(y, name=name, columns="outputs")
         _check_steps(steps, sequences, name)
-        has_columns = np.ndim(y[0]) > 1 if steps.kind == "list" else steps.kind == "3-D"
+        has_columns = steps.kind == "3-D"
+        if steps.kind == "list":
+            has_columns = np.ndim(next(iter(y))) > 1
         targets = Targets(steps, steps.n_inputs, has_columns, True)
     else:
-        y = _check_y(y, multi_output=True, y_numeric=True, estimator=estimator)
+        _check_length(y, len(sequences), name)
+        y = check_array(
+            *(y,), dtype="numeric", ensure_2d=False, allow_nd=True, ensure_all_finite=False,
+            ensure_min_samples=0, input_name=name, estimator=estimator,
+        )  # fmt: skip
+        if y.dtype.kind in "mM":
+            raise TypeError(f"{name} holds dates or time differences ({y.dtype}). Pass numbers.")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if y.ndim > 2:
+        if y.ndim not in (1, 2):
             raise ValueError(
                 f"{name} has shape {y.shape}, but without return_sequences it is (n_samples,) or "
                 "(n_samples, n_outputs). Set return_sequences=True for a target at every step."
             )
-        _check_length(y, len(sequences), name)
         values = np.asarray(y, np.float64).reshape(len(y), -1)
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            found = "NaN" if np.isnan(values[row, column]) else "infinity"
+            raise ValueError(
+                f"Input {name} contains {found}: target {row}"
+                f"{f', output {column}' if y.ndim > 1 else ''}. Leave such sequences out of X "
+                "and y."
+            )
         targets = Targets(values, values.shape[1], y.ndim > 1, False)
     if reference is not None and targets.n_outputs != reference.n_outputs:
         raise ValueError(
@@ -166,23 +190,15 @@ def check_labels(
         If the number or the shape does not fit, a label is unknown, or there is only
         one class.
     """
-    if y is None:
+    flat = flat_labels(y, sequences, per_step, name)
+    try:
+        check_classification_targets(flat)
+        found, codes = np.unique(flat, return_inverse=True)
+    except TypeError as error:
         raise ValueError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
-        )
-    steps = None
-    if per_step:
-        _check_length(y, len(sequences), name)
-        parts = [column_or_1d(np.asarray(labels)) for labels in y]
-        steps = np.array([len(part) for part in parts])
-        flat = np.concatenate(parts)
-    else:
-        flat = column_or_1d(
-            check_array(y, ensure_2d=False, dtype=None, input_name=name), warn=True
-        )
-        _check_length(flat, len(sequences), name)
-    check_classification_targets(flat)
-    found, codes = np.unique(flat, return_inverse=True)
+            f"The labels in {name} cannot be sorted: {error}. Use labels of one type, strings or "
+            "numbers, without None."
+        ) from error
     if classes is not None:
         unknown = np.setdiff1d(found, classes)
         if len(unknown):
@@ -197,11 +213,45 @@ def check_labels(
             f"class only: {found.tolist()}."
         )
     values: Any = codes.reshape(-1, 1)
-    if steps is not None:
-        values = Sequences(np.split(values, np.cumsum(steps)[:-1]), "list")
-        _check_steps(values, sequences, name)
+    if per_step:
+        values = Sequences(np.split(values, np.cumsum(sequences.lengths)[:-1]), "list")
     n_outputs = 1 if len(found) == 2 else len(found)
     return Targets(values, n_outputs, False, per_step, found)
+
+
+def flat_labels(y: Any, sequences: Sequences, per_step: bool, name: str = "y") -> np.ndarray:
+    """Return labels as one array (N,), or (S,) with those of all time steps.
+
+    Parameters
+    ----------
+    y, sequences, per_step, name
+        As in :func:`check_labels`.
+
+    Returns
+    -------
+    ndarray of shape (N,) or (S,)
+        The labels.
+
+    Raises
+    ------
+    ValueError
+        If the number, the shape or a type does not fit.
+    """
+    _check_length(y, len(sequences), name)
+    if not per_step:
+        flat = check_array(y, ensure_2d=False, dtype=None, input_name=name)
+        return column_or_1d(flat, warn=True)
+    _check_not_flat(y, name)
+    rows = np.asarray(y) if hasattr(y, "columns") else y  # a frame yields its columns
+    parts = [column_or_1d(np.asarray(labels)) for labels in rows]
+    _check_steps(Sequences([part[:, np.newaxis] for part in parts], "list"), sequences, name)
+    text = {part.dtype.kind in "US" for part in parts if part.dtype.kind != "O"}
+    if len(text) > 1:
+        raise ValueError(
+            f"{name} has strings as labels in some sequences and numbers in others. Use labels of "
+            "one type."
+        )
+    return check_array(np.concatenate(parts), ensure_2d=False, dtype=None, input_name=name)
 
 
 def check_weights(sample_weight: Any, n: int, name: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -39,10 +40,16 @@ class Dataset:
     target_mean: np.ndarray | float = 0.0
     target_scale: np.ndarray | float = 1.0
 
-    def __post_init__(self) -> None:
-        self.mean_weight = 1.0
+    @functools.cached_property
+    def mean_weight(self) -> float:
+        """Mean over the sequences of the sum of their targets' weights."""
         total = sum(self._targets_and_weight(index)[1].sum() for index in self.parts())
-        self.mean_weight = total / len(self)
+        if not total > 0:
+            raise ValueError(
+                "All weights are zero in the training or in the validation part of the data "
+                "(sample_weight times class_weight): nothing is left to compute a loss of."
+            )
+        return float(total) / len(self)
 
     def subset(self, index: np.ndarray) -> Dataset:
         """Return a part of the data, which shares its arrays."""
@@ -54,9 +61,9 @@ class Dataset:
     def batch(self, index: np.ndarray, dtype: np.dtype) -> Batch:
         """Return some sequences, standardised targets and weights as a batch.
 
-        The weights are such that the loss of a batch is the mean over its targets,
-        each target's weight relative to the mean over the whole dataset: its
-        expectation over batches is the weighted mean over the data.
+        The weights are divided by the number of the batch's sequences and by their mean
+        sum over a sequence of the whole dataset: the expectation of a batch's loss is the
+        weighted mean over all targets of the dataset.
         """
         index = self.sequences.by_length(index)
         values, starts = self.sequences.gather(index)
@@ -65,26 +72,31 @@ class Dataset:
         weight = weight / (self.mean_weight * len(index))
         return Batch(values, starts, y.astype(dtype), weight.astype(dtype))
 
-    def parts(self) -> Iterator[np.ndarray]:
+    def all_targets(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Return all targets, standardised, and weights that sum to 1."""
+        parts = [self._targets_and_weight(index) for index in self.parts()]
+        y = (np.concatenate([part[0] for part in parts]) - self.target_mean) / self.target_scale
+        weight = np.concatenate([part[1] for part in parts])
+        return y.astype(dtype), (weight / weight.sum()).astype(dtype)
+
+    def parts(self, max_steps: int = 65_536) -> Iterator[np.ndarray]:
         """Yield the index in parts of a moderate size, for a pass over the data."""
-        return self.sequences.parts(self.index)
+        return self.sequences.parts(self.index, max_steps)
 
     def input_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted mean and inverse scale (F,) of the inputs over all time steps."""
-        scaler = StandardScaler()
-        for index in self.parts():
-            values, _ = self.sequences.gather(index)
-            weight = np.repeat(self.weight[index], self.sequences.lengths[index])
-            scaler.partial_fit(values.astype(np.float64), sample_weight=weight)
-        return scaler.mean_, 1.0 / scaler.scale_
+        """Weighted mean and scale (F,) of the inputs over all time steps."""
+
+        def chunks():
+            for index in self.parts():
+                values, _ = self.sequences.gather(index)
+                yield values, np.repeat(self.weight[index], self.sequences.lengths[index])
+
+        return _statistics(chunks(), "X, feature")
 
     def target_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and scale (K,) of the targets."""
-        scaler = StandardScaler()
-        for index in self.parts():
-            y, weight = self._targets_and_weight(index)
-            scaler.partial_fit(y.astype(np.float64), sample_weight=weight)
-        return scaler.mean_, scaler.scale_
+        chunks = (self._targets_and_weight(index) for index in self.parts())
+        return _statistics(chunks, "y, output")
 
     def _targets_and_weight(self, index):
         """Targets (Q, K) and weights (Q,) of some sequences, in their order."""
@@ -97,3 +109,20 @@ class Dataset:
         if self.class_weight is not None:
             weight = weight * self.class_weight[y[:, 0].astype(np.int64)]
         return y, weight
+
+
+def _statistics(chunks, where):
+    """Weighted mean and scale of the columns of (values, weight) pairs."""
+    scaler = StandardScaler()
+    with np.errstate(all="ignore"):  # what overflows is reported below
+        for values, weight in chunks:
+            if not weight.any():
+                continue
+            scaler.partial_fit(values.astype(np.float64), sample_weight=weight)
+    finite = np.isfinite(scaler.mean_) & np.isfinite(scaler.scale_)
+    if not finite.all():
+        raise ValueError(
+            f"The values of {where} {np.argmin(finite)} (or their weights) are too large: their "
+            "variance overflows. Divide them by a constant first."
+        )
+    return scaler.mean_, scaler.scale_

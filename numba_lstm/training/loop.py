@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from numba_lstm.losses import best_constant, loss_rows
+from numba_lstm.losses import loss_rows, null_output
 from numba_lstm.network import Network
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.optimizers import Optimizer
@@ -63,6 +63,7 @@ def train(
     training: Dataset,
     validation: Dataset | None,
     settings: LoopSettings,
+    continued: bool = False,
     on_epoch_begin: Callable[[], None] = lambda: None,
     on_epoch_end: Callable[[History], bool] = lambda history: False,
 ) -> History:
@@ -82,6 +83,8 @@ def train(
         The data; validation may be None.
     settings : LoopSettings
         When to stop, and so on.
+    continued : bool
+        Whether theta has been trained before, and early stopping may go back to it.
     on_epoch_begin, on_epoch_end : callable
         Called before and after each epoch, the latter with the history; it stops
         the fit by returning True.
@@ -90,7 +93,7 @@ def train(
     -------
     History
         With early stopping, its theta is that of the best validation score; after a
-        divergence, that of the best epoch before.
+        divergence, that from which the epoch of the least loss began.
 
     Warns
     -----
@@ -104,24 +107,31 @@ def train(
         patience=max(1, settings.n_iter_no_change // 2),
     )
     # The weights to go back to, and how good they were: a score, greater is better.
+    # Without early stopping only a divergence goes back, and an epoch's loss speaks for
+    # the weights that it began with: those it ended with may be what diverges next.
     best_theta, best = theta.copy(), -math.inf
+    stops_early = settings.early_stopping and validation is not None
     reference, waited = -math.inf, 0
-    null_loss = None if validation is None else _null_loss(network, validation)
+    null_loss = 0.0 if validation is None else _null_loss(network, validation)
+    if continued and stops_early:
+        best = _skill(_mean_loss(network, theta, validation), null_loss)
     for epoch in range(settings.max_iter):
-        began = time.perf_counter()
+        began, start = time.perf_counter(), theta.copy()
         on_epoch_begin()
         loss = _epoch(network, theta, optimizer, generator, training, schedule, settings, epoch)
-        if not math.isfinite(loss):
+        skill = 0.0
+        if validation is not None and math.isfinite(loss):
+            skill = _skill(_mean_loss(network, theta, validation), null_loss)
+        if not (math.isfinite(loss) and math.isfinite(skill) and np.isfinite(theta).all()):
             history.diverged = True
             break
         history.loss_curve.append(loss)
-        score = -loss
         if validation is not None:
-            score = 1.0 - _mean_loss(network, theta, validation) / null_loss
-            history.validation_scores.append(score)
+            history.validation_scores.append(skill)
+        score = skill if stops_early else -loss
         if score > best:
             best = score
-            best_theta[...] = theta
+            best_theta[...] = theta if stops_early else start
         improved = score > reference + settings.tol
         reference = score if improved else reference
         waited = 0 if improved else waited + 1
@@ -130,9 +140,10 @@ def train(
             _report(epoch, settings.max_iter, history, time.perf_counter() - began)
         if on_epoch_end(history) or waited >= settings.n_iter_no_change:
             break
-    if history.diverged or (settings.early_stopping and validation is not None):
+    if history.diverged or stops_early:
         theta[...] = best_theta
     if history.diverged:
+        optimizer.reset()  # its moments are those of the divergence
         warnings.warn(
             f"Training diverged in epoch {len(history.loss_curve) + 1}: the loss or its "
             "gradient is no longer finite. The weights of the best epoch before are kept. "
@@ -163,10 +174,15 @@ def _epoch(network, theta, optimizer, generator, training, schedule, settings, e
 def _mean_loss(network, theta, data):
     """Mean loss over a dataset."""
     total = 0.0
-    for index in data.parts():
+    for index in data.parts(max_steps=8192):  # small, for the sake of the workspace
         batch = data.batch(index, network.dtype)
         total += _batch_loss(network, network.predict(theta, batch), batch) * len(index)
     return total / len(data)
+
+
+def _skill(loss, null_loss):
+    """Score of a loss beside the best constant's; minus the loss where that has none."""
+    return 1.0 - loss / null_loss if null_loss > 0 else -loss
 
 
 def _batch_loss(network, out, batch):
@@ -178,19 +194,15 @@ def _batch_loss(network, out, batch):
 
 
 def _null_loss(network, data):
-    """Mean loss over a dataset of the best constant output, at least a tiny number."""
-    batches = [data.batch(index, network.dtype) for index in data.parts()]
-    y = np.concatenate([batch.y for batch in batches])
-    # A batch's weights make the mean over itself: back to the mean over all data.
-    weight = np.concatenate([b.weight * ((b.starts.size - 1) / len(data)) for b in batches])
-    weight = weight.astype(network.dtype)
-    constant = best_constant(
+    """Mean loss over a dataset of a constant output; 0 if there is next to none."""
+    y, weight = data.all_targets(network.dtype)
+    constant = null_output(
         network.loss, float(network.loss_parameter), y, weight, network.layout.n_outputs
     )
     out = np.tile(constant.astype(network.dtype), (len(y), 1))
     kind, parameter = network.loss, network.loss_parameter
     loss = loss_rows(kind, parameter, out, y, weight, np.empty_like(out), 0, len(out))
-    return max(loss, np.finfo(network.dtype).eps)
+    return loss if loss > np.finfo(network.dtype).eps else 0.0
 
 
 def _report(epoch, max_iter, history, seconds):

@@ -91,14 +91,18 @@ class Optimizer:
     def __init__(self, decay_mask: np.ndarray, settings: SolverSettings) -> None:
         self.decay_mask = decay_mask
         self.settings = settings
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all steps."""
         self.n_steps = 0
-        self.first_moment = np.zeros_like(decay_mask)
-        self.second_moment = np.zeros_like(decay_mask)
+        self.first_moment = np.zeros_like(self.decay_mask)
+        self.second_moment = np.zeros_like(self.decay_mask)
 
     def change_settings(self, settings: SolverSettings) -> None:
         """Go on with other settings; another solver forgets the moments of the last."""
         if settings.solver != self.settings.solver:
-            self.__init__(self.decay_mask, settings)  # type: ignore[misc]
+            self.reset()
         self.settings = settings
 
     def step(self, theta: np.ndarray, grad: np.ndarray, learning_rate: float) -> bool:

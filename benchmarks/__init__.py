@@ -1,0 +1,1 @@
+"""Benchmarks: peers.py beside other libraries, asv/ over time."""

@@ -1,0 +1,1 @@
+"""The asv suite: in benchmarks/, asv run --quick --python=same."""

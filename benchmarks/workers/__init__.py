@@ -1,0 +1,1 @@
+"""One process for each library that peers.py compares."""

@@ -1,0 +1,58 @@
+"""numba_lstm's side of the comparisons."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.workers.common import data, median_seconds, ragged, serve
+from numba_lstm import LSTMRegressor
+
+
+def _fit_seconds(model, X, y):
+    began = time.perf_counter()
+    model.fit(X, y)
+    return time.perf_counter() - began
+
+
+def _epoch_seconds(X, y, B, H, threads, goal, dtype):
+    """Time of an epoch of fit: what more epochs take, so without start and first epoch."""
+    options = {"batch_size": B, "clip_norm": None, "alpha": 0.0, "tol": 0.0, "n_jobs": threads}
+    model = LSTMRegressor(H, **options, learning_rate_init=1e-3, dtype=dtype, random_state=0)
+    model.set_params(max_iter=1, n_iter_no_change=10_000).fit(X, y)
+    once = min(_fit_seconds(model, X, y) for _ in range(2))
+    more = max(2, round(goal / once))
+    longer = _fit_seconds(model.set_params(max_iter=1 + more), X, y)
+    return (longer - once) / more
+
+
+def train(B, T, F, H, batches, threads, goal, dtype="float32"):
+    X, y = data(B, T, F, B * batches)
+    return _epoch_seconds(X, y, B, H, threads, goal, dtype) / batches
+
+
+def train_ragged(B, T, F, H, batches, threads, goal):
+    X, y = ragged(T, F, B * batches)
+    return {"packed": _epoch_seconds(X, y, B, H, threads, goal, "float32") / batches}
+
+
+def predict(B, T, F, H, threads, goal):
+    X, y = data(B, T, F, B)
+    model = LSTMRegressor(H, max_iter=1, n_jobs=threads, random_state=0).fit(X, y)
+    return median_seconds(lambda: model.predict(X), goal)
+
+
+def product(size, threads, goal):
+    """Rate of NumPy's own large product, in GFLOP/s: the machine's measure."""
+    A = np.ones((size, size), np.float32)
+    return 2e-9 * size**3 / median_seconds(lambda: A @ A, goal)
+
+
+if __name__ == "__main__":
+    serve(
+        {"train": train, "predict": predict, "ragged": train_ragged, "product": product},
+        ["numba-lstm", "numba", "numpy"],
+    )

@@ -1,0 +1,107 @@
+"""PyTorch's side of the comparisons: plain, well-written loops."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.workers.common import data, median_seconds, ragged, serve
+
+
+class Model(torch.nn.Module):
+    def __init__(self, F, H):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(F, H, batch_first=True)
+        self.head = torch.nn.Linear(H, 1)
+
+    def forward(self, x):
+        h, _ = self.lstm(x)
+        return self.head(h[:, -1])[:, 0]
+
+
+def _epoch_seconds(batches, forward, model, goal):
+    """Median time of an epoch: forward, loss, backward, Adam for each batch."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    mse = torch.nn.functional.mse_loss
+
+    def epoch():
+        for x, y in batches():
+            optimizer.zero_grad(set_to_none=True)
+            mse(forward(x), y).backward()
+            optimizer.step()
+
+    return median_seconds(epoch, goal)
+
+
+def train(B, T, F, H, batches, threads, goal, dtype="float32"):
+    torch.set_num_threads(threads)
+    X, y = (torch.from_numpy(a).to(getattr(torch, dtype)) for a in data(B, T, F, B * batches))
+    model = Model(F, H).to(X.dtype)
+
+    def shuffled():
+        order = torch.randperm(len(X))
+        for first in range(0, len(X), B):
+            index = order[first : first + B]
+            yield X[index], y[index]
+
+    return _epoch_seconds(shuffled, model, model, goal) / batches
+
+
+def train_ragged(B, T, F, H, batches, threads, goal):
+    """Both ways that PyTorch has: packed, and padded with the last valid step gathered."""
+    torch.set_num_threads(threads)
+    sequences, y = ragged(T, F, B * batches)
+    sequences, y = [torch.from_numpy(x) for x in sequences], torch.from_numpy(y)
+    rnn = torch.nn.utils.rnn
+    seconds = {}
+    for way in ("packed", "padded"):
+        model = Model(F, H)
+
+        def packed(parts, model=model):
+            _, (h, _) = model.lstm(rnn.pack_sequence(parts, enforce_sorted=False))
+            return model.head(h[-1])[:, 0]
+
+        def padded(parts, model=model):
+            h, _ = model.lstm(rnn.pad_sequence(parts, batch_first=True))
+            last = torch.tensor([len(part) - 1 for part in parts])
+            return model.head(h[torch.arange(len(parts)), last])[:, 0]
+
+        def shuffled():
+            order = np.random.default_rng(0).permutation(len(sequences))
+            for first in range(0, len(sequences), B):
+                index = order[first : first + B]
+                yield [sequences[i] for i in index], y[index]
+
+        forward = packed if way == "packed" else padded
+        seconds[way] = _epoch_seconds(shuffled, forward, model, goal) / batches
+    return seconds
+
+
+def predict(B, T, F, H, threads, goal):
+    torch.set_num_threads(threads)
+    X, _ = data(B, T, F, B)
+    model = Model(F, H).eval()
+
+    def call():
+        with torch.inference_mode():
+            model(torch.from_numpy(X)).numpy()
+
+    return median_seconds(call, goal)
+
+
+def product(size, threads, goal):
+    torch.set_num_threads(threads)
+    A = torch.ones(size, size)
+    return 2e-9 * size**3 / median_seconds(lambda: A @ A, goal)
+
+
+if __name__ == "__main__":
+    time.sleep(0)
+    serve(
+        {"train": train, "predict": predict, "ragged": train_ragged, "product": product},
+        ["torch"],
+    )
