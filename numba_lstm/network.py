@@ -158,7 +158,7 @@ class Network:
             *(views(theta), views(grad), work, batch.starts, block_rows, self.per_step),
             *(batch.y, batch.weight, self.loss, self.loss_parameter),
         )
-        return loss, grad
+        return float(loss), grad
 
     def predict(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps."""

@@ -176,7 +176,8 @@ def _mean_loss(network, theta, data):
     total = 0.0
     for index in data.parts(max_steps=8192):  # small, for the sake of the workspace
         batch = data.batch(index, network.dtype)
-        total += _batch_loss(network, network.predict(theta, batch), batch) * len(index)
+        out = network.predict(theta, batch)
+        total += _total_loss(network, out, batch.y, batch.weight) * len(index)
     return total / len(data)
 
 
@@ -185,12 +186,10 @@ def _skill(loss, null_loss):
     return 1.0 - loss / null_loss if null_loss > 0 else -loss
 
 
-def _batch_loss(network, out, batch):
-    scratch = np.empty_like(out)
-    return loss_rows(
-        *(network.loss, network.loss_parameter, out, batch.y, batch.weight, scratch),
-        *(0, len(out)),
-    )
+def _total_loss(network, out, y, weight):
+    """Weighted sum of the loss over outputs."""
+    kind, parameter = network.loss, network.loss_parameter
+    return float(loss_rows(kind, parameter, out, y, weight, np.empty_like(out), 0, len(out)))
 
 
 def _null_loss(network, data):
@@ -200,8 +199,7 @@ def _null_loss(network, data):
         network.loss, float(network.loss_parameter), y, weight, network.layout.n_outputs
     )
     out = np.tile(constant.astype(network.dtype), (len(y), 1))
-    kind, parameter = network.loss, network.loss_parameter
-    loss = loss_rows(kind, parameter, out, y, weight, np.empty_like(out), 0, len(out))
+    loss = _total_loss(network, out, y, weight)
     return loss if loss > np.finfo(network.dtype).eps else 0.0
 
 
