@@ -12,6 +12,7 @@ import numpy as np
 
 from numba_lstm.cpu import parallel
 from numba_lstm.cpu.layer import pack_inputs
+from numba_lstm.cpu.matmul import panel_width, scratch_size
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 
@@ -39,6 +40,8 @@ class Workspace(NamedTuple):
         Weights in panels, the last two transposed.
     block_loss : ndarray of float64 of shape (B,)
         Loss of each block of sequences.
+    scratch : ndarray
+        Room for the weight gradient's products, a row for each group of columns.
     """
 
     x: np.ndarray
@@ -57,6 +60,7 @@ class Workspace(NamedTuple):
     packed_W_hT: np.ndarray
     packed_W_yT: np.ndarray
     block_loss: np.ndarray
+    scratch: np.ndarray
 
 
 class States(NamedTuple):
@@ -235,6 +239,9 @@ class Network:
             packed_W_hT=np.empty(H * 4 * H, dtype),
             packed_W_yT=np.empty(H * K, dtype),
             block_loss=np.empty(B, np.float64),
+            scratch=np.empty(
+                (1 + 4 * H // panel_width(dtype.itemsize), scratch_size(dtype)), dtype
+            ),
         )
 
 

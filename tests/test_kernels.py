@@ -11,7 +11,7 @@ import pytest
 from numba_lstm import _jit, activations, losses
 from numba_lstm._jit import kernel
 from numba_lstm.cpu import layer
-from numba_lstm.cpu.matmul import add_product, add_transposed_product, pack
+from numba_lstm.cpu.matmul import add_product, add_transposed_product, pack, scratch_size
 from numba_lstm.parameters import Layout, initialise
 from numba_lstm.training.optimizers import Optimizer, SolverSettings
 from numba_lstm.training.schedules import Schedule
@@ -79,7 +79,15 @@ def test_gate_loops_are_vector_code(function, dtype):
     assert packed >= (30 if function is layer._activate else 8)
 
 
-SIZES = [(1, 1, 1), (3, 5, 7), (37, 15, 148), (8, 32, 128), (100, 13, 33), (250, 9, 64)]
+SIZES = [
+    (1, 1, 1),
+    (3, 5, 7),
+    (37, 15, 148),
+    (8, 32, 128),
+    (100, 13, 33),
+    (250, 9, 64),
+    (131, 300, 1029),
+]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -97,6 +105,10 @@ def test_products(K, M, N, dtype):
     assert not C[0].any()
     assert not C[M + 1 :].any()
 
+    other = np.empty(K * N, dtype)
+    pack(np.asfortranarray(B), other)
+    np.testing.assert_array_equal(other, packed)
+
     # A row's result does not depend, bit for bit, on how many rows go with it.
     alone = np.zeros_like(C)
     for m in range(M):
@@ -105,7 +117,8 @@ def test_products(K, M, N, dtype):
 
     D, E = np.zeros((K, N), dtype), rng.standard_normal((M + 3, N)).astype(dtype)
     first, last = N // 3, N
-    add_transposed_product(A, 1, E, 2, M, D, first, last)
+    scratch = np.empty(scratch_size(np.dtype(dtype)), dtype)
+    add_transposed_product(A, 1, E, 2, M, D, first, last, scratch)
     exact = A[1 : M + 1].astype(np.float64).T @ E[2 : M + 2].astype(np.float64)
     np.testing.assert_allclose(D[:, first:last], exact[:, first:last], atol=tolerance)
     assert not D[:, :first].any()
@@ -119,7 +132,7 @@ def test_stand_ins_for_the_microkernel():
     add_product(A, 1, packed, C, 0, 2)
     np.testing.assert_array_equal(C, [*(1 + A[1:] @ B), np.ones(4)])
     D = np.zeros((2, 4))
-    add_transposed_product(A, 0, C, 1, 2, D, 1, 3)
+    add_transposed_product(A, 0, C, 1, 2, D, 1, 3, np.empty(0))
     np.testing.assert_array_equal(D[:, 1:3], (A[:2].T @ C[1:3])[:, 1:3])
     assert not D[:, [0, 3]].any()
 

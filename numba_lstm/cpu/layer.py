@@ -173,16 +173,16 @@ def backward_block(work, W_y, starts, s, e, per_step):
 
 
 @kernel
-def weight_gradient(work, dW_x, dW_h, starts, block_rows, first, last):
+def weight_gradient(work, dW_x, dW_h, starts, block_rows, first, last, scratch):
     """Equation (8) for columns ``first`` to ``last`` of dW_x and dW_h, over a batch.
 
     Threads share the columns out among them: none needs a copy of its own, and
-    every sum runs over the whole batch in one order.
+    every sum runs over the whole batch in one order. Each has a ``scratch`` of its own.
     """
     B = starts.size - 1
     dW_x[:, first:last] = 0
     dW_h[:, first:last] = 0
-    add_transposed_product(work.x, 0, work.gates, 0, starts[B], dW_x, first, last)
+    add_transposed_product(work.x, 0, work.gates, 0, starts[B], dW_x, first, last, scratch)
     for s in range(0, B, block_rows):
         e = min(s + block_rows, B)
         n = e - s
@@ -194,13 +194,17 @@ def weight_gradient(work, dW_x, dW_h, starts, block_rows, first, last):
             while starts[s + n] - starts[s + n - 1] <= t:
                 n -= 1
             if n < running:
-                add_transposed_product(work.h, h_row, work.gates, da_row, rows, dW_h, first, last)
+                add_transposed_product(
+                    work.h, h_row, work.gates, da_row, rows, dW_h, first, last, scratch
+                )
                 h_row, da_row = h_row + rows, da_row + rows
-                add_transposed_product(work.h, h_row, work.gates, da_row, n, dW_h, first, last)
+                add_transposed_product(
+                    work.h, h_row, work.gates, da_row, n, dW_h, first, last, scratch
+                )
                 h_row, da_row, rows = h_row + running, da_row + n, 0
             else:
                 rows += n
-        add_transposed_product(work.h, h_row, work.gates, da_row, rows, dW_h, first, last)
+        add_transposed_product(work.h, h_row, work.gates, da_row, rows, dW_h, first, last, scratch)
 
 
 @kernel

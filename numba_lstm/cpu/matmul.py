@@ -12,6 +12,7 @@ from numba import config
 
 from numba_lstm._jit import kernel
 from numba_lstm.cpu.simd import BITS, MAX_ROWS, make_tile
+from numba_lstm.intrinsics import borrow
 
 _tile_max, _tile_2, _tile_1 = (make_tile(rows) for rows in (MAX_ROWS, 2, 1))
 
@@ -74,28 +75,48 @@ def _add_product(A, a, packed_B, C, c, n):
     )
 
 
-def _add_transposed_product(A, a, B, b, n, C, first, last):
+def _add_transposed_product(A, a, B, b, n, C, first, last, scratch):
     """Add A[a:a+n]^T B[b:b+n, first:last] to C[:, first:last].
 
-    A (., M), B (., N), C (M, N).
+    A (., M), B (., N), C (M, N); ``scratch`` holds :func:`scratch_size` elements.
     """
     M, N, size = A.shape[1], B.shape[1], C.itemsize
+    whole = panel_width(size)
+    # The rows of a wide B all fall into the same few sets of the first-level cache:
+    # a panel that is used again for many rows of C is first copied together.
+    copied = M >= 128 and N * size >= 4096
     for k in range(0, n, _DEPTH):
-        _panels(
-            type(C[0, 0])(0),
-            A.ctypes.data + (a + k) * M * size,
-            1,
-            M,
-            B.ctypes.data + ((b + k) * N + first) * size,
-            N,
-            False,
-            min(_DEPTH, n - k),
-            C.ctypes.data + first * size,
-            N,
-            M,
-            last - first,
-            size,
-        )
+        depth = min(_DEPTH, n - k)
+        for j in range(first, last, whole):
+            width = min(whole, last - j)
+            where, stride = B.ctypes.data + ((b + k) * N + j) * size, N
+            if copied:
+                for row in range(depth):
+                    target = borrow(scratch, row * width, width)
+                    source = borrow(B, (b + k + row) * N + j, width)
+                    for column in range(width):
+                        target[column] = source[column]
+                where, stride = scratch.ctypes.data, width
+            _panels(
+                type(C[0, 0])(0),
+                A.ctypes.data + (a + k) * M * size,
+                1,
+                M,
+                where,
+                stride,
+                False,
+                depth,
+                C.ctypes.data + j * size,
+                N,
+                M,
+                width,
+                size,
+            )
+
+
+def scratch_size(dtype):
+    """Elements of the scratch that a transposed product needs."""
+    return _DEPTH * 2 * (BITS // 8) // dtype.itemsize
 
 
 def _pack(W, packed):
@@ -105,10 +126,16 @@ def _pack(W, packed):
     q = 0
     for n in range(0, N, whole):
         width = min(whole, N - n)
-        for k in range(K):
-            for j in range(width):
-                packed[q + j] = W[k, n + j]
-            q += width
+        if W.strides[0] > W.strides[1]:
+            for k in range(K):
+                for j in range(width):
+                    packed[q + k * width + j] = W[k, n + j]
+        else:  # a transposed matrix, in blocks that stay in the cache
+            for first in range(0, K, 16):
+                for j in range(width):
+                    for k in range(first, min(first + 16, K)):
+                        packed[q + k * width + j] = W[k, n + j]
+        q += K * width
 
 
 def _add_product_numpy(A, a, packed_B, C, c, n):
@@ -117,7 +144,7 @@ def _add_product_numpy(A, a, packed_B, C, c, n):
         C[c + row] += A[a + row] @ B
 
 
-def _add_transposed_product_numpy(A, a, B, b, n, C, first, last):
+def _add_transposed_product_numpy(A, a, B, b, n, C, first, last, scratch):
     C[:, first:last] += A[a : a + n].T @ B[b : b + n, first:last]
 
 

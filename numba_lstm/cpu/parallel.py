@@ -74,7 +74,8 @@ def _loss_and_grad(
         else:
             first = panel * width
             last = min(first + width, G)
-            weight_gradient(work, grad.W_x, grad.W_h, starts, block_rows, first, last)
+            scratch = work.scratch[panel]
+            weight_gradient(work, grad.W_x, grad.W_h, starts, block_rows, first, last, scratch)
     loss = 0.0
     for block in range(n_blocks):
         loss += block_loss[block]
