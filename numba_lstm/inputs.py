@@ -146,6 +146,8 @@ def _column_names(sequence):
 
 def _numeric(X, name, **options):
     """Return X as an array of real numbers, without a copy where it is one already."""
+    if type(X) is np.ndarray and X.dtype.kind in "fiub" and X.ndim > 1 and X.size:
+        return X  # what check_array would return, 50 microseconds later
     try:
         array = check_array(
             X, dtype="numeric", ensure_all_finite=False, allow_nd=True, input_name=name, **options
@@ -168,13 +170,20 @@ def _numeric(X, name, **options):
     return array
 
 
+def _all_finite(values):
+    with np.errstate(all="ignore"):  # a finite sum is proof enough, and quick
+        return np.isfinite(values.sum(dtype=np.float64)) or np.isfinite(values).all()
+
+
 def _check_finite(sequences, name):
     """Refuse NaN and infinity, saying where the first one stands."""
     for index in sequences.parts():
+        whole = isinstance(sequences.data, np.ndarray)  # parts are ranges, and slices views
+        if whole and _all_finite(sequences.data[index[0] : index[-1] + 1]):
+            continue
         values, starts = sequences.gather(index)
-        with np.errstate(all="ignore"):  # a finite sum is proof enough, and quick
-            if np.isfinite(values.sum(dtype=np.float64)) or np.isfinite(values).all():
-                continue
+        if _all_finite(values):
+            continue
         row, feature = np.argwhere(~np.isfinite(values))[0]
         in_batch = np.searchsorted(starts, row, side="right") - 1
         found = "NaN" if np.isnan(values[row, feature]) else "infinity"

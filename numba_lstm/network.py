@@ -20,6 +20,8 @@ from numba_lstm.sequences import Batch
 class Workspace(NamedTuple):
     """Buffers of the kernels, for S time steps, B sequences and Q outputs.
 
+    A prediction keeps nothing: its gates, tanh_c and h have B rows, c has 2B.
+
     Attributes
     ----------
     x : ndarray of shape (S, F + 1)
@@ -122,7 +124,7 @@ class Network:
         self.mean = np.array(mean)
         self.inverse_scale = 1.0 / np.array(scale)
         self.n_threads = n_threads
-        self._workspace: Workspace | None = None
+        self._workspaces: dict[str, tuple[tuple[int, int, int], Workspace]] = {}
 
     def loss_and_grad(
         self, theta: np.ndarray, batch: Batch, grad: np.ndarray | None = None
@@ -154,7 +156,7 @@ class Network:
             grad = np.empty_like(theta)
         self._check_vector(theta, "theta")
         self._check_vector(grad, "grad")
-        work, block_rows = self._load(batch)
+        work, block_rows = self._load(batch, "train")
         views = self.layout.views
         loss = parallel.run(
             parallel.loss_and_grad,
@@ -166,12 +168,19 @@ class Network:
 
     def predict(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps."""
-        work, _ = self._forward(theta, batch, self.per_step)
-        return work.out[: self._n_outputs(batch, self.per_step)].copy()
+        self._check_vector(theta, "theta")
+        work, block_rows = self._load(batch, "predict")
+        arguments = (self.layout.views(theta), work, batch.starts, block_rows, self.per_step)
+        parallel.run(parallel.predict, self.n_threads, *arguments)
+        return work.out[: self._n_outputs(batch)].copy()
 
     def states(self, theta: np.ndarray, batch: Batch) -> States:
         """Hidden states, cells and gates of a batch at every time step."""
-        work, rows = self._forward(theta, batch, True)
+        self._check_vector(theta, "theta")
+        work, block_rows = self._load(batch, "states")
+        arguments = (self.layout.views(theta), work, batch.starts, block_rows)
+        parallel.run(parallel.states, self.n_threads, *arguments)
+        rows = work.head_row[: batch.starts[-1]]
         return States(work.h[rows], work.c[rows], work.gates[rows])
 
     def _check_vector(self, vector, name):
@@ -187,61 +196,45 @@ class Network:
                 f"and shape {(self.layout.size,)}."
             )
 
-    def _forward(self, theta, batch, per_step):
-        self._check_vector(theta, "theta")
-        work, block_rows = self._load(batch, per_step)
-        parallel.run(
-            parallel.outputs,
-            self.n_threads,
-            *(self.layout.views(theta), work, batch.starts, block_rows, per_step),
-        )
-        return work, work.head_row[: self._n_outputs(batch, per_step)]
+    def _n_outputs(self, batch):
+        return int(batch.starts[-1]) if self.per_step else batch.starts.size - 1
 
-    @staticmethod
-    def _n_outputs(batch, per_step):
-        return int(batch.starts[-1]) if per_step else batch.starts.size - 1
-
-    def _load(self, batch, per_step=None):
+    def _load(self, batch, purpose):
         """Make room for a batch and put its standardised inputs there."""
-        per_step = self.per_step if per_step is None else per_step
-        n_steps, n_sequences = int(batch.starts[-1]), batch.starts.size - 1
-        n_outputs = self._n_outputs(batch, per_step)
-        work = self._workspace
-        if (
-            work is None
-            or work.x.shape[0] < n_steps
-            or work.dh.shape[0] < n_sequences
-            or work.out.shape[0] < n_outputs
-        ):
-            work = self._workspace = self._allocate(n_steps, n_sequences, n_outputs)
-        block_rows = block_size(n_sequences)
-        pack_inputs(
-            *(batch.values, batch.starts, self.mean, self.inverse_scale, block_rows, work.x)
-        )
+        room = (int(batch.starts[-1]), batch.starts.size - 1, self._n_outputs(batch))
+        held, work = self._workspaces.get(purpose, ((0, 0, 0), None))
+        if work is None or any(has < needs for has, needs in zip(held, room, strict=True)):
+            work = self._allocate(*room, purpose)
+            self._workspaces[purpose] = room, work
+        block_rows = block_size(batch.starts.size - 1)
+        scale = (self.mean, self.inverse_scale)
+        pack_inputs(batch.values, batch.starts, *scale, block_rows, work.x)
         return work, block_rows
 
-    def _allocate(self, S, B, Q):
+    def _allocate(self, S, B, Q, purpose):
+        """Make a workspace; what its purpose does not need has no rows."""
         (F, H, K), dtype = self.layout, self.dtype
+        trains, predicts = purpose == "train", purpose == "predict"
+        steps = B if predicts else S
+        n_panels = 1 + 4 * H // panel_width(dtype.itemsize) if trains else 0
         return Workspace(
             x=np.empty((S, F + 1), dtype),
-            gates=np.empty((S, 4 * H), dtype),
-            c=np.empty((S, H), dtype),
-            tanh_c=np.empty((S, H), dtype),
-            h=np.empty((S, H), dtype),
-            head_row=np.empty(Q, np.int64),
+            gates=np.empty((steps, 4 * H), dtype),
+            c=np.empty((2 * B if predicts else S, H), dtype),
+            tanh_c=np.empty((steps, H), dtype),
+            h=np.empty((steps, H), dtype),
+            head_row=np.empty(0 if predicts else Q if trains else S, np.int64),
             out=np.empty((Q, K), dtype),
-            d_out=np.empty((Q, K), dtype),
-            dh=np.empty((B, H), dtype),
-            dc=np.empty((B, H), dtype),
+            d_out=np.empty((Q if trains else 0, K), dtype),
+            dh=np.empty((B if trains else 0, H), dtype),
+            dc=np.empty((B if trains else 0, H), dtype),
             zeros=np.zeros(H, dtype),
             packed_W_x=np.empty((F + 1) * 4 * H, dtype),
             packed_W_h=np.empty(H * 4 * H, dtype),
-            packed_W_hT=np.empty(H * 4 * H, dtype),
+            packed_W_hT=np.empty(H * 4 * H if trains else 0, dtype),
             packed_W_yT=np.empty(H * K, dtype),
             block_loss=np.empty(B, np.float64),
-            scratch=np.empty(
-                (1 + 4 * H // panel_width(dtype.itemsize), scratch_size(dtype)), dtype
-            ),
+            scratch=np.empty((n_panels, scratch_size(dtype)), dtype),
         )
 
 

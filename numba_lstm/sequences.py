@@ -100,6 +100,9 @@ class Sequences:
         sequence.
         """
         order = self.by_length(np.arange(len(self)) if index is None else index)
+        if self.lengths[order].sum() <= max_steps:  # the usual case, in fewer steps
+            yield order
+            return
         group = (np.cumsum(self.lengths[order]) - 1) // max_steps
         yield from np.split(order, np.flatnonzero(np.diff(group)) + 1)
 

@@ -114,12 +114,56 @@ def forward_block(work, starts, s, e, per_step):
 
 
 @kernel
+def predict_block(work, b_y, starts, s, e, per_step):
+    """Forward pass of sequences s to e that keeps nothing but its outputs.
+
+    The gates and h of the sequences have one row each, c has two, used in turn: with
+    c_{t-1} and c_t in one place the loop would not run as vector code. Each number is
+    computed as in :func:`forward_block`, to the last bit.
+    """
+    gates, c, tanh_c, h = work.gates, work.c, work.tanh_c, work.h
+    H, B = h.shape[1], h.shape[0]
+    n, p = e - s, starts[s]
+    for t in range(starts[s + 1] - starts[s]):
+        while starts[s + n] - starts[s + n - 1] <= t:
+            n -= 1
+        gates[s : s + n] = 0
+        add_product(work.x, p, work.packed_W_x, gates, s, n)
+        if t > 0:
+            add_product(h, s, work.packed_W_h, gates, s, n)
+        now, before = (t % 2) * B, ((t + 1) % 2) * B
+        for q in range(s, s + n):
+            c_prev = borrow(c, (before + q) * H, H) if t > 0 else borrow(work.zeros, 0, H)
+            _activate(
+                borrow(gates, (4 * q) * H, H),
+                borrow(gates, (4 * q + 1) * H, H),
+                borrow(gates, (4 * q + 2) * H, H),
+                borrow(gates, (4 * q + 3) * H, H),
+                c_prev,
+                borrow(c, (now + q) * H, H),
+                borrow(tanh_c, q * H, H),
+                borrow(h, q * H, H),
+            )
+            if per_step:
+                _output(work, b_y, q, starts[q] + t)
+            elif starts[q + 1] - starts[q] == t + 1:
+                _output(work, b_y, q, q)
+        p += n
+
+
+@kernel
+def _output(work, b_y, p, q):
+    """Output q from the hidden state in row p: out = h W_y^T + b_y."""
+    for k in range(b_y.size):  # not out[q] = b_y: its error message compiles for 1.6 s
+        work.out[q, k] = b_y[k]
+    add_product(work.h, p, work.packed_W_yT, work.out, q, 1)
+
+
+@kernel
 def head_forward(work, b_y, first, last):
-    """Outputs ``first`` to ``last``: out = h W_y^T + b_y."""
+    """Outputs ``first`` to ``last`` from the hidden states that they belong to."""
     for q in range(first, last):
-        for k in range(b_y.size):  # not out[q] = b_y: its error message compiles for 1.6 s
-            work.out[q, k] = b_y[k]
-        add_product(work.h, work.head_row[q], work.packed_W_yT, work.out, q, 1)
+        _output(work, b_y, work.head_row[q], q)
 
 
 @kernel

@@ -23,24 +23,32 @@ from numba_lstm.cpu.layer import (
     forward_block,
     head_forward,
     head_gradient,
+    predict_block,
     weight_gradient,
 )
 from numba_lstm.cpu.matmul import pack, panel_width
 from numba_lstm.losses import loss_rows
 
 
-def _outputs(weights, work, starts, block_rows, per_step):
-    """Forward pass of a batch into ``work.out`` and the states in ``work``."""
+def _predict(weights, work, starts, block_rows, per_step):
+    """Forward pass of a batch into ``work.out``, and nothing else."""
     pack(weights.W_x, work.packed_W_x)
     pack(weights.W_h, work.packed_W_h)
     pack(weights.W_y.T, work.packed_W_yT)
     B = starts.size - 1
     for block in prange((B + block_rows - 1) // block_rows):
         s = block * block_rows
-        e = min(s + block_rows, B)
-        first, last = (starts[s], starts[e]) if per_step else (s, e)
-        forward_block(work, starts, s, e, per_step)
-        head_forward(work, weights.b_y, first, last)
+        predict_block(work, weights.b_y, starts, s, min(s + block_rows, B), per_step)
+
+
+def _states(weights, work, starts, block_rows):
+    """Forward pass of a batch that leaves the states of every step in ``work``."""
+    pack(weights.W_x, work.packed_W_x)
+    pack(weights.W_h, work.packed_W_h)
+    B = starts.size - 1
+    for block in prange((B + block_rows - 1) // block_rows):
+        s = block * block_rows
+        forward_block(work, starts, s, min(s + block_rows, B), True)
 
 
 def _loss_and_grad(
@@ -94,7 +102,8 @@ def _both(driver: Callable) -> tuple[Callable, Callable]:
     return kernel(driver, parallel=True, nogil=False), kernel(copy)
 
 
-outputs = _both(_outputs)
+predict = _both(_predict)
+states = _both(_states)
 loss_and_grad = _both(_loss_and_grad)
 
 
@@ -120,7 +129,7 @@ def run(driver: tuple[Callable, Callable], n_threads: int, *args: Any) -> Any:
     Parameters
     ----------
     driver : tuple of callable
-        ``outputs`` or ``loss_and_grad``.
+        ``predict``, ``states`` or ``loss_and_grad``.
     n_threads : int
         At most as many as Numba was started with; one runs in the calling thread.
     *args
