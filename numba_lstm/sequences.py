@@ -92,13 +92,15 @@ class Sequences:
         return index[np.argsort(-self.lengths[index], kind="stable")]
 
     def parts(
-        self, index: np.ndarray | None = None, max_steps: int = 65_536
+        self, index: np.ndarray | None = None, max_steps: int | None = None
     ) -> Iterator[np.ndarray]:
         """Yield ``index`` (all sequences by default) in parts of about ``max_steps`` steps.
 
         In order of falling length, as a batch needs them; a part has at least one
-        sequence.
+        sequence, and by default about 65,536 numbers, so that a pass over the data
+        needs little memory.
         """
+        max_steps = max_steps or max(1, 65_536 // self.n_inputs)
         order = self.by_length(np.arange(len(self)) if index is None else index)
         if self.lengths[order].sum() <= max_steps:  # the usual case, in fewer steps
             yield order

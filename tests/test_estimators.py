@@ -1,6 +1,7 @@
 """What the estimators do: training, stopping, going on, weights, losses, callbacks."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -327,7 +328,7 @@ def test_validation_weights_count():
 
 
 def test_data_of_many_parts():
-    """Statistics, losses and checks go through the data in parts of 65,536 time steps."""
+    """Statistics, losses and checks go through the data in parts of 65,536 numbers."""
     long = np.random.default_rng(0).standard_normal((1500, 100, 1)).astype(np.float32)
     y, weight = long[:, -1, 0] * 3 + 7, np.ones(1500)
     weight[:700] = 0  # the whole of the first part
@@ -341,6 +342,21 @@ def test_data_of_many_parts():
     long[1400, 50] = np.nan
     with pytest.raises(ValueError, match="sequence 1400, time step 50"):
         model.fit(long, y)
+
+
+def test_memory_is_that_of_a_batch(tmp_path):
+    """A file of 32 MB goes through fit and predict in small parts."""
+    shape = (2000, 200, 20)
+    file = np.memmap(tmp_path / "x", np.float32, "w+", shape=shape)
+    file[:] = np.random.default_rng(0).standard_normal(shape)
+    y = np.asarray(file[:, -1, 0])
+    model = regressor(max_iter=1, batch_size=32).fit(file[:64], y[:64])
+    held = {"X_val": file, "y_val": y}
+    tracemalloc.start()
+    model.fit(file, y, **held).predict(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6
 
 
 @pytest.mark.nojit

@@ -65,6 +65,22 @@ def _activate(a_i, a_f, a_g, a_o, c_prev, c, tanh_c, h):
 
 
 @kernel
+def _activate_row(work, q, c_row, c_prev):
+    """Equations (2) to (4) for row q of the workspace, with c_t in row ``c_row``."""
+    H = work.h.shape[1]
+    _activate(
+        borrow(work.gates, (4 * q) * H, H),
+        borrow(work.gates, (4 * q + 1) * H, H),
+        borrow(work.gates, (4 * q + 2) * H, H),
+        borrow(work.gates, (4 * q + 3) * H, H),
+        c_prev,
+        borrow(work.c, c_row * H, H),
+        borrow(work.tanh_c, q * H, H),
+        borrow(work.h, q * H, H),
+    )
+
+
+@kernel
 def _differentiate(i, f, g, o, c_prev, tanh_c, dh, dc):
     """Equations (5) to (7) for one row: the gates become da, dc moves to t-1."""
     for j in range(dh.size):
@@ -82,7 +98,7 @@ def forward_block(work, starts, s, e, per_step):
     ``per_step`` output q is step ``q - starts[i]`` of sequence i, else output i is
     the last step of sequence i.
     """
-    x, gates, c, tanh_c, h = work.x, work.gates, work.c, work.tanh_c, work.h
+    x, gates, c, h = work.x, work.gates, work.c, work.h
     H = h.shape[1]
     n, p, before = e - s, starts[s], starts[s]
     for t in range(starts[s + 1] - starts[s]):
@@ -95,16 +111,7 @@ def forward_block(work, starts, s, e, per_step):
         for r in range(n):
             q = p + r
             c_prev = borrow(c, (before + r) * H, H) if t > 0 else borrow(work.zeros, 0, H)
-            _activate(
-                borrow(gates, (4 * q) * H, H),
-                borrow(gates, (4 * q + 1) * H, H),
-                borrow(gates, (4 * q + 2) * H, H),
-                borrow(gates, (4 * q + 3) * H, H),
-                c_prev,
-                borrow(c, q * H, H),
-                borrow(tanh_c, q * H, H),
-                borrow(h, q * H, H),
-            )
+            _activate_row(work, q, q, c_prev)
             if per_step:
                 work.head_row[starts[s + r] + t] = q
             elif starts[s + r + 1] - starts[s + r] == t + 1:
@@ -121,7 +128,7 @@ def predict_block(work, b_y, starts, s, e, per_step):
     c_{t-1} and c_t in one place the loop would not run as vector code. Each number is
     computed as in :func:`forward_block`, to the last bit.
     """
-    gates, c, tanh_c, h = work.gates, work.c, work.tanh_c, work.h
+    gates, c, h = work.gates, work.c, work.h
     H, B = h.shape[1], h.shape[0]
     n, p = e - s, starts[s]
     for t in range(starts[s + 1] - starts[s]):
@@ -134,16 +141,7 @@ def predict_block(work, b_y, starts, s, e, per_step):
         now, before = (t % 2) * B, ((t + 1) % 2) * B
         for q in range(s, s + n):
             c_prev = borrow(c, (before + q) * H, H) if t > 0 else borrow(work.zeros, 0, H)
-            _activate(
-                borrow(gates, (4 * q) * H, H),
-                borrow(gates, (4 * q + 1) * H, H),
-                borrow(gates, (4 * q + 2) * H, H),
-                borrow(gates, (4 * q + 3) * H, H),
-                c_prev,
-                borrow(c, (now + q) * H, H),
-                borrow(tanh_c, q * H, H),
-                borrow(h, q * H, H),
-            )
+            _activate_row(work, q, now + q, c_prev)
             if per_step:
                 _output(work, b_y, q, starts[q] + t)
             elif starts[q + 1] - starts[q] == t + 1:

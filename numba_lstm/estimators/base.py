@@ -65,10 +65,6 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
     ) -> Targets:
         """Check y; ``reference`` is what an earlier call, or the training y, gave."""
 
-    @abstractmethod
-    def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
-        """Return the loss's constant and its parameter."""
-
     def _class_weight(
         self, targets: Targets, training: Dataset, classes_known: bool
     ) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -39,8 +40,9 @@ class FittedMixin:
     theta_: np.ndarray
     n_jobs: int | None
 
+    @abstractmethod
     def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
-        raise NotImplementedError
+        """Return the loss's constant and its parameter."""
 
     @property
     def parameters_(self) -> dict[str, np.ndarray]:
@@ -102,7 +104,7 @@ class FittedMixin:
     def _states(self, X):
         sequences, network, theta = self._prepare(X)
         found = [()] * len(sequences)
-        for index, batch in self._batches(sequences, network):
+        for index, batch in self._batches(sequences, network, kept=7):
             states = network.states(theta, batch)
             for i, *rows in zip(
                 index, *(np.split(part, batch.starts[1:-1]) for part in states), strict=True
@@ -134,11 +136,14 @@ class FittedMixin:
         return sequences, self._network(vars(self)), theta
 
     @staticmethod
-    def _batches(sequences, network):
-        """Yield indices and batches that cover X, with buffers of about 64 MB."""
+    def _batches(sequences, network, kept=0):
+        """Yield indices and batches that cover X, with a few buffers of 4 MB.
+
+        ``kept`` is what the kernel keeps of a time step, in multiples of H.
+        """
         F, H, _ = network.layout
-        row = network.dtype.itemsize * (7 * H + 2 * F + 1)
-        for index in sequences.parts(max_steps=max(1, 2**26 // row)):
+        step = network.dtype.itemsize * (2 * F + 1 + kept * H)
+        for index in sequences.parts(max_steps=max(1, 2**22 // step)):
             yield index, Batch(*sequences.gather(index))
 
     def _network(self, attributes: dict[str, Any]) -> Network:

@@ -79,7 +79,7 @@ class Dataset:
         weight = np.concatenate([part[1] for part in parts])
         return y.astype(dtype), (weight / weight.sum()).astype(dtype)
 
-    def parts(self, max_steps: int = 65_536) -> Iterator[np.ndarray]:
+    def parts(self, max_steps: int | None = None) -> Iterator[np.ndarray]:
         """Yield the index in parts of a moderate size, for a pass over the data."""
         return self.sequences.parts(self.index, max_steps)
 
