@@ -150,7 +150,7 @@ def train(
             "Try a smaller learning_rate_init, a smaller clip_norm, standardize=True, or "
             "dtype='float64'.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=5,  # train, _fit, fit and scikit-learn's wrapper lie between
         )
     return history
 
