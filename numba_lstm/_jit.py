@@ -8,10 +8,10 @@ from typing import Any
 
 import numba
 
-# No fastmath, not even "contract": which products LLVM then fuses into additions
-# depends on what it inlined where. The same source, compiled now or loaded from the
-# cache, gave results that differed in the last bit. Where an FMA is wanted the source
-# says so (intrinsics.py).
+# No fastmath, not even "contract": with it the same source, compiled now or loaded
+# from the cache, gave results that differed in the last bit, presumably because which
+# products LLVM fuses into additions depends on what it inlined where. Without it they
+# are equal. Where an FMA is wanted the source says so (intrinsics.py).
 _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",  # Python's zero-division test blocks vectorisation
     "nogil": True,

@@ -23,11 +23,6 @@ def ragged(T, F, N):
     return X, np.array([x[-1, 0] for x in X], np.float32)
 
 
-def epochs_of(seconds_of_one_batch: float, batches: int, goal: float) -> int:
-    """How many epochs make a measurement of about ``goal`` seconds."""
-    return max(1, round(goal / (seconds_of_one_batch * batches)))
-
-
 def median_seconds(function: Callable[[], None], goal: float) -> float:
     """Median time of a call, over about ``goal`` seconds of calls."""
     function()

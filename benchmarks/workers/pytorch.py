@@ -1,7 +1,6 @@
 """PyTorch's side of the comparisons: plain, well-written loops."""
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +99,6 @@ def product(size, threads, goal):
 
 
 if __name__ == "__main__":
-    time.sleep(0)
     serve(
         {"train": train, "predict": predict, "ragged": train_ragged, "product": product},
         ["torch"],
