@@ -1,4 +1,4 @@
-"""The logistic sigmoid and the hyperbolic tangent, as loops can vectorise them.
+"""The logistic sigmoid and the hyperbolic tangent, without calls and branches.
 
 ``math.tanh`` and ``math.exp`` are calls into the C library, one element at a
 time (9 ns each where a loop over these takes under 1 ns), and Numba no longer
@@ -8,20 +8,28 @@ ships SVML. Both functions here rest on one reduction,
 
 after Cody and Waite (Software Manual for the Elementary Functions, 1980), with p
 from a polynomial fitted at Chebyshev nodes on [-ln(2)/2, ln(2)/2] (relative error
-of p below 5e-10 in float32 and 5e-19 in float64, before rounding). No branches,
-so that LLVM turns a loop over them into vector code; NaN passes through.
+of p below 5e-10 in float32 and 5e-19 in float64, before rounding). No branches; NaN
+passes through. All of it is for numbers and for vectors (vectors.py).
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 from numba import types
 from numba.extending import overload
 
-from numba_lstm._jit import kernel
-from numba_lstm.intrinsics import fma
+from numba_lstm._jit import helper
+from numba_lstm.vectors import (
+    at_least,
+    at_most,
+    constant,
+    copysign,
+    fma,
+    magnitude,
+    power_of_two,
+)
 
 _f32, _f64 = np.float32, np.float64
 
@@ -63,31 +71,26 @@ _P_64 = tuple(
 )
 
 
-@kernel
 def _exp_parts_32(y):
-    """Return (2^n, p) of the module's formula for -87 <= y <= 88 in float32."""
+    """Return (2^n, p) of the module's formula for |y| <= 87 in float32."""
     z = fma(y, _LOG2E_32, _MAGIC_32)
     n = z - _MAGIC_32
     r = fma(-n, _LN2_LO_32, fma(-n, _LN2_HI_32, y))
-    p = _P_32[5]
-    p = fma(p, r, _P_32[4])
+    p = fma(r, _P_32[5], _P_32[4])
     p = fma(p, r, _P_32[3])
     p = fma(p, r, _P_32[2])
     p = fma(p, r, _P_32[1])
     p = fma(p, r, _P_32[0])
     p = fma(p, r * r, r)
-    bits = np.int32((np.float32(z).view(np.int32) << 23) + (127 << 23))
-    return np.int32(bits).view(np.float32), p
+    return power_of_two(z), p
 
 
-@kernel
 def _exp_parts_64(y):
-    """Return (2^n, p) of the module's formula for -708 <= y <= 709 in float64."""
+    """Return (2^n, p) of the module's formula for |y| <= 708 in float64."""
     z = fma(y, _LOG2E_64, _MAGIC_64)
     n = z - _MAGIC_64
     r = fma(-n, _LN2_LO_64, fma(-n, _LN2_HI_64, y))
-    p = _P_64[10]
-    p = fma(p, r, _P_64[9])
+    p = fma(r, _P_64[10], _P_64[9])
     p = fma(p, r, _P_64[8])
     p = fma(p, r, _P_64[7])
     p = fma(p, r, _P_64[6])
@@ -98,67 +101,46 @@ def _exp_parts_64(y):
     p = fma(p, r, _P_64[1])
     p = fma(p, r, _P_64[0])
     p = fma(p, r * r, r)
-    bits = np.int64((np.float64(z).view(np.int64) << 52) + (1023 << 52))
-    return np.int64(bits).view(np.float64), p
+    return power_of_two(z), p
 
 
-def _exp_parts(y):
-    if isinstance(y, np.float32):
-        return _exp_parts_32(y)
-    return _exp_parts_64(y)
+def _exp_parts(y: Any) -> tuple[Any, Any]:
+    return _exp_parts_32(y) if y.dtype == np.float32 else _exp_parts_64(y)
 
 
-@overload(_exp_parts, inline="always")
+@overload(_exp_parts, jit_options={"forceinline": True})
 def _exp_parts_overload(y):
-    if y == types.float32:
-        return lambda y: _exp_parts_32(y)
-    return lambda y: _exp_parts_64(y)
+    single = getattr(y, "dtype", y) == types.float32
+    return _exp_parts_32 if single else _exp_parts_64
 
 
-def _exp_bound(y):
-    return _f32(87.0) if isinstance(y, np.float32) else _f64(708.0)
-
-
-@overload(_exp_bound, inline="always")
-def _exp_bound_overload(y):
-    if y == types.float32:
-        return lambda y: _f32(87.0)
-    return lambda y: _f64(708.0)
-
-
-@kernel
+@helper(inline=True)
 def exp(x):
     """Exponential of x, clamped to |x| <= 87 (float32) or 708 (float64)."""
-    bound = _exp_bound(x)
-    # The comparisons are false for NaN, which therefore stays.
-    y = bound if x > bound else x
-    y = -bound if y < -bound else y
-    scale, p = _exp_parts(y)
+    bound = constant(x, 87.0, 708.0)
+    scale, p = _exp_parts(at_least(at_most(x, bound), -bound))
     return fma(scale, p, scale)
 
 
-@kernel
+@helper(inline=True)
 def sigmoid(x):
     """Logistic sigmoid 1 / (1 + exp(-x)), in [0, 1].
 
     The error is at most 4 units in the last place in float32 and float64, also in
     the negative tail down to x = -87 (float32) and -708 (float64).
     """
-    one = type(x)(1.0)
+    one = constant(x, 1.0)
     return one / (one + exp(-x))
 
 
-@kernel
+@helper(inline=True)
 def tanh(x):
     """Hyperbolic tangent (exp(2x) - 1) / (exp(2x) + 1), within [-1, 1].
 
     The error is at most 4 units in the last place in float32 and float64.
     """
-    one = type(x)(1.0)
-    two = type(x)(2.0)
-    limit = type(x)(40.0)  # tanh(20) rounds to 1 in both precisions
-    y = two * abs(x)
-    y = limit if y > limit else y
-    scale, p = _exp_parts(y)
+    one, two = constant(x, 1.0), constant(x, 2.0)
+    limit = constant(x, 40.0)  # tanh(20) rounds to 1 in both precisions
+    scale, p = _exp_parts(at_most(two * magnitude(x), limit))
     expm1 = fma(scale, p, scale - one)  # no cancellation near 0: there scale is 1
-    return math.copysign(expm1 / (expm1 + two), x)
+    return copysign(expm1 / (expm1 + two), x)

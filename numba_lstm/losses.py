@@ -45,8 +45,8 @@ def _residual_loss(kind, parameter, e):
 
 
 @kernel
-def loss_rows(kind, parameter, out, y, weight, d_out, first, last):
-    """Weighted sum of the loss over rows ``first`` to ``last``, and its gradient.
+def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
+    """Weighted loss of rows ``first`` to ``last``, and its gradient.
 
     Parameters
     ----------
@@ -62,18 +62,14 @@ def loss_rows(kind, parameter, out, y, weight, d_out, first, last):
         Weight of each row; a row of weight 0 adds exactly nothing.
     d_out : ndarray of shape (Q, K)
         Receives the gradient with respect to ``out``.
+    row_loss : ndarray of shape (Q,)
+        Receives each row's weight times loss; for K targets, times the mean over them.
     first, last : int
         The rows to go through.
-
-    Returns
-    -------
-    float64
-        The sum; for K targets, of the mean over the targets.
     """
     K = out.shape[1]
-    total = 0.0
     for q in range(first, last):
-        w = weight[q]
+        w, total = weight[q], 0.0
         if w == 0:
             for k in range(K):
                 d_out[q, k] = 0
@@ -101,7 +97,7 @@ def loss_rows(kind, parameter, out, y, weight, d_out, first, last):
                 value, slope = _residual_loss(kind, parameter, out[q, k] - y[q, k])
                 total += np.float64(share * value)
                 d_out[q, k] = share * slope
-    return total
+        row_loss[q] = total
 
 
 def null_output(

@@ -6,62 +6,117 @@ Everything that trains a network, whatever the optimiser, calls the one
 
 from __future__ import annotations
 
+import math
+import threading
 from typing import NamedTuple
 
 import numpy as np
 
 from numba_lstm.cpu import parallel
-from numba_lstm.cpu.layer import pack_inputs
-from numba_lstm.cpu.matmul import panel_width, scratch_size
+from numba_lstm.cpu.matmul import scratch_size
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
+
+# Sequences that go through the network side by side: enough rows for each weight that
+# comes from the cache, and few enough for their gates to stay in it.
+_BLOCK_ROWS = 32
+
+# Weights that one thread packs in some 10 microseconds.
+_FEW_WEIGHTS = 50_000
+
+# A thread keeps the buffers of its last prediction, if they are small, for the next: to
+# make new ones takes as long as to predict a sequence with a small network.
+_KEPT_BYTES = 2**22
+_kept = threading.local()
+
+# Elements of a cache line, of 64 bytes, that holds float32.
+_LINE = 16
+
+
+class Inputs(NamedTuple):
+    """A batch's inputs, as the kernels take them.
+
+    Attributes
+    ----------
+    values, starts
+        As in :class:`Batch`.
+    steps : ndarray of int64 of shape (T + 1,)
+        Where the rows of each time step begin among the S packed rows; the last is S.
+    mean, inverse_scale : ndarray of float64 of shape (F,)
+        Standardisation.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+    steps: np.ndarray
+    mean: np.ndarray
+    inverse_scale: np.ndarray
+
+
+class Targets(NamedTuple):
+    """A batch's targets, in the order of the outputs, and the loss.
+
+    Attributes
+    ----------
+    y : ndarray of shape (Q, K) or (Q, 1)
+        Targets; packed rows, where each step has an output.
+    weight : ndarray of shape (Q,)
+        Their weights.
+    kind, parameter : int, float
+        The loss; see losses.py.
+    """
+
+    y: np.ndarray
+    weight: np.ndarray
+    kind: int
+    parameter: float
 
 
 class Workspace(NamedTuple):
     """Buffers of the kernels, for S time steps, B sequences and Q outputs.
 
-    A prediction keeps nothing: its gates, tanh_c and h have B rows, c has 2B.
+    A prediction keeps nothing: there S is B, and c has B rows. Rows of time steps are
+    packed (cpu/layer.py).
 
     Attributes
     ----------
-    x : ndarray of shape (S, F + 1)
-        Standardised inputs and a column of ones.
+    xh : ndarray of shape (S, F + 1 + H or a little more)
+        Standardised inputs x_t, a one, and the hidden state h_{t-1}; then padding, so
+        that no two rows, and no two threads, share a cache line.
     gates : ndarray of shape (S, 4H)
         The activated gates i, f, g, o; after the backward pass da.
-    c, tanh_c, h : ndarray of shape (S, H)
-        Cell, its hyperbolic tangent, hidden state.
-    head_row : ndarray of int64 of shape (Q,)
-        Packed row of the hidden state behind each output.
+    c : ndarray of shape (B + S, H)
+        Cells; the first B rows are the zeros before the first step.
+    tanh_c : ndarray of shape (S, H)
+        Hyperbolic tangent of the cell.
+    h : ndarray of shape (Q, H)
+        Hidden state behind each output.
     out, d_out : ndarray of shape (Q, K)
         Outputs and the loss's gradient with respect to them.
+    row_loss : ndarray of shape (Q,)
+        Weighted loss of each output.
     dh, dc : ndarray of shape (B, H)
         Running gradients of the backward pass.
-    zeros : ndarray of shape (H,)
-        The cell before the first step.
-    packed_W_x, packed_W_h, packed_W_hT, packed_W_yT : ndarray
-        Weights in panels, the last two transposed.
-    block_loss : ndarray of float64 of shape (B,)
-        Loss of each block of sequences.
+    packed_W, packed_W_hT, packed_W_y, packed_W_yT : ndarray
+        Weights in panels, two of them transposed.
     scratch : ndarray
-        Room for the weight gradient's products, a row for each group of columns.
+        Room for the weight gradient's products, a row for each task.
     """
 
-    x: np.ndarray
+    xh: np.ndarray
     gates: np.ndarray
     c: np.ndarray
     tanh_c: np.ndarray
     h: np.ndarray
-    head_row: np.ndarray
     out: np.ndarray
     d_out: np.ndarray
+    row_loss: np.ndarray
     dh: np.ndarray
     dc: np.ndarray
-    zeros: np.ndarray
-    packed_W_x: np.ndarray
-    packed_W_h: np.ndarray
+    packed_W: np.ndarray
     packed_W_hT: np.ndarray
+    packed_W_y: np.ndarray
     packed_W_yT: np.ndarray
-    block_loss: np.ndarray
     scratch: np.ndarray
 
 
@@ -124,7 +179,7 @@ class Network:
         self.mean = np.array(mean)
         self.inverse_scale = 1.0 / np.array(scale)
         self.n_threads = n_threads
-        self._workspaces: dict[str, tuple[tuple[int, int, int], Workspace]] = {}
+        self._workspaces: dict[str, tuple] = {}
 
     def loss_and_grad(
         self, theta: np.ndarray, batch: Batch, grad: np.ndarray | None = None
@@ -150,38 +205,58 @@ class Network:
         Raises
         ------
         ValueError
-            If theta or grad is not a contiguous vector of the network's size and dtype.
+            If theta or grad is not a contiguous vector of the network's size and dtype, or
+            the batch has no targets.
         """
         if grad is None:
             grad = np.empty_like(theta)
         self._check_vector(theta, "theta")
         self._check_vector(grad, "grad")
-        work, block_rows = self._load(batch, "train")
+        if batch.y is None or batch.weight is None:
+            raise ValueError("This batch has no targets or no weights; a loss needs both.")
+        # The kernels' code is chosen by dtypes alone: anything else must not reach it.
+        y = np.ascontiguousarray(batch.y, self.dtype)
+        weight = np.ascontiguousarray(batch.weight, self.dtype)
+        inputs, blocks = self._prepare(batch)
+        work = self._workspace(inputs, blocks, "train")
+        if self.per_step:
+            rows = _packed_rows(inputs.steps, batch.lengths)
+            given, given_weight = y, weight
+            y, weight = np.empty_like(y), np.empty_like(weight)
+            y[rows], weight[rows] = given, given_weight
+        targets = Targets(y, weight, self.loss, self.loss_parameter)
         views = self.layout.views
-        loss = parallel.run(
-            parallel.loss_and_grad,
-            self.n_threads,
-            *(views(theta), views(grad), work, batch.starts, block_rows, self.per_step),
-            *(batch.y, batch.weight, self.loss, self.loss_parameter),
-        )
-        return float(loss), grad
+        arguments = (views(grad), work, inputs, blocks, self.per_step, targets)
+        self._run(parallel.loss_and_grad, 3, theta, blocks, inputs, *arguments)
+        return float(work.row_loss[: len(weight)].sum(dtype=np.float64)), grad
 
     def predict(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps."""
         self._check_vector(theta, "theta")
-        work, block_rows = self._load(batch, "predict")
-        arguments = (self.layout.views(theta), work, batch.starts, block_rows, self.per_step)
-        parallel.run(parallel.predict, self.n_threads, *arguments)
-        return work.out[: self._n_outputs(batch)].copy()
+        inputs, blocks = self._prepare(batch)
+        work = self._workspace(inputs, blocks, "predict")
+        self._run(parallel.predict, 2, theta, blocks, inputs, work, inputs, blocks, self.per_step)
+        if self.per_step:
+            return work.out[_packed_rows(inputs.steps, batch.lengths)]
+        return work.out[: len(batch.lengths)].copy()
 
     def states(self, theta: np.ndarray, batch: Batch) -> States:
         """Hidden states, cells and gates of a batch at every time step."""
         self._check_vector(theta, "theta")
-        work, block_rows = self._load(batch, "states")
-        arguments = (self.layout.views(theta), work, batch.starts, block_rows)
-        parallel.run(parallel.states, self.n_threads, *arguments)
-        rows = work.head_row[: batch.starts[-1]]
-        return States(work.h[rows], work.c[rows], work.gates[rows])
+        inputs, blocks = self._prepare(batch)
+        work = self._workspace(inputs, blocks, "states")
+        self._run(parallel.states, 2, theta, blocks, inputs, work, inputs, blocks)
+        rows = _packed_rows(inputs.steps, batch.lengths)
+        return States(work.h[rows], work.c[len(batch.lengths) + rows], work.gates[rows])
+
+    def _run(self, task, n_stages, theta, blocks, inputs, *arguments):
+        # Few weights are packed sooner than other threads are woken.
+        n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
+        parallel.run(
+            *(task, n_serial, n_stages, len(blocks) - 1, self.n_threads),
+            (self.dtype.char, inputs.values.dtype.char),
+            *(self.layout.views(theta), *arguments),
+        )
 
     def _check_vector(self, vector, name):
         """Refuse what the kernels, which go by addresses, would read or write amiss."""
@@ -196,53 +271,83 @@ class Network:
                 f"and shape {(self.layout.size,)}."
             )
 
-    def _n_outputs(self, batch):
-        return int(batch.starts[-1]) if self.per_step else batch.starts.size - 1
-
-    def _load(self, batch, purpose):
-        """Make room for a batch and put its standardised inputs there."""
-        room = (int(batch.starts[-1]), batch.starts.size - 1, self._n_outputs(batch))
-        held, work = self._workspaces.get(purpose, ((0, 0, 0), None))
-        if work is None or any(has < needs for has, needs in zip(held, room, strict=True)):
-            work = self._allocate(*room, purpose)
-            self._workspaces[purpose] = room, work
-        block_rows = block_size(batch.starts.size - 1)
+    def _prepare(self, batch):
+        """Return a batch's inputs and the bounds of its blocks of sequences."""
+        lengths = batch.lengths
+        B, T = len(lengths), int(lengths[0])
+        n_threads = min(self.n_threads, B)
+        n_blocks = n_threads * -(-B // (_BLOCK_ROWS * n_threads))
+        cuts = np.arange(n_blocks + 1)
+        if lengths[-1] == T:
+            steps = np.arange(0, (T + 1) * B, B)
+            blocks = cuts * B // n_blocks
+        else:
+            steps = np.zeros(T + 1, np.int64)
+            np.cumsum(B - np.cumsum(np.bincount(lengths, minlength=T + 1))[:T], out=steps[1:])
+            # Blocks of as many time steps, rather than of as many sequences.
+            done = np.cumsum(lengths)
+            blocks = np.searchsorted(done, cuts * done[-1] // n_blocks)
+            blocks[0], blocks[-1] = 0, B
         scale = (self.mean, self.inverse_scale)
-        pack_inputs(batch.values, batch.starts, *scale, block_rows, work.x)
-        return work, block_rows
+        values, starts = np.ascontiguousarray(batch.values), np.ascontiguousarray(batch.starts)
+        return Inputs(values, starts, steps, *scale), blocks
 
-    def _allocate(self, S, B, Q, purpose):
+    def _workspace(self, inputs, blocks, purpose):
+        """Return buffers with room for a batch."""
+        S, B = int(inputs.steps[-1]), len(inputs.starts)
+        room = (S, B, len(blocks) - 1)
+        kept = vars(_kept) if purpose == "predict" else self._workspaces
+        key = (self.layout, self.dtype, self.per_step)
+        held_by, held, work = kept.get(purpose, (None, (), None))
+        if held_by != key or any(has < needs for has, needs in zip(held, room, strict=True)):
+            work = self._allocate(*room, purpose)
+            if purpose != "predict" or work.xh.base.nbytes <= _KEPT_BYTES:
+                kept[purpose] = key, room, work
+        return work
+
+    def _allocate(self, S, B, n_tasks, purpose):
         """Make a workspace; what its purpose does not need has no rows."""
         (F, H, K), dtype = self.layout, self.dtype
         trains, predicts = purpose == "train", purpose == "predict"
-        steps = B if predicts else S
-        n_panels = 1 + 4 * H // panel_width(dtype.itemsize) if trains else 0
-        return Workspace(
-            x=np.empty((S, F + 1), dtype),
-            gates=np.empty((steps, 4 * H), dtype),
-            c=np.empty((2 * B if predicts else S, H), dtype),
-            tanh_c=np.empty((steps, H), dtype),
-            h=np.empty((steps, H), dtype),
-            head_row=np.empty(0 if predicts else Q if trains else S, np.int64),
-            out=np.empty((Q, K), dtype),
-            d_out=np.empty((Q if trains else 0, K), dtype),
-            dh=np.empty((B if trains else 0, H), dtype),
-            dc=np.empty((B if trains else 0, H), dtype),
-            zeros=np.zeros(H, dtype),
-            packed_W_x=np.empty((F + 1) * 4 * H, dtype),
-            packed_W_h=np.empty(H * 4 * H, dtype),
-            packed_W_hT=np.empty(H * 4 * H if trains else 0, dtype),
-            packed_W_yT=np.empty(H * K, dtype),
-            block_loss=np.empty(B, np.float64),
-            scratch=np.empty((n_panels, scratch_size(dtype)), dtype),
-        )
+        Q = S if self.per_step or purpose == "states" else B
+        rows = B if predicts else S
+        shapes = {
+            "xh": (rows, -(-(F + 1 + H) // _LINE) * _LINE),
+            "gates": (rows, 4 * H),
+            "c": (B if predicts else B + S, H),
+            "tanh_c": (0 if predicts else S, H),
+            "h": (B if predicts else Q, H),
+            "out": (0 if purpose == "states" else Q, K),
+            "d_out": (Q if trains else 0, K),
+            "row_loss": (Q if trains else 0,),
+            "dh": (B if trains else 0, H),
+            "dc": (B if trains else 0, H),
+            "packed_W": ((F + 1 + H) * 4 * H,),
+            "packed_W_hT": (H * 4 * H if trains else 0,),
+            "packed_W_y": (H * K if trains else 0,),
+            "packed_W_yT": (H * K,),
+            "scratch": (n_tasks if trains else 0, scratch_size(dtype)),
+        }
+        return Workspace(**_aligned(shapes, dtype))
 
 
-def block_size(n_sequences: int) -> int:
-    """Sequences in a block: from the batch alone, so that threads change nothing.
+def _aligned(shapes, dtype):
+    """Return arrays in one piece of memory, each at the beginning of a cache line.
 
-    Blocks of nearly one size, two at the least, then a multiple of four, and 32
-    sequences at the most: small batches keep two cores busy, large ones more.
+    A vector that lies across two lines is loaded twice.
     """
-    n_blocks = 2 if n_sequences <= 32 else 4 * -(-n_sequences // 128)
-    return -(-n_sequences // n_blocks)
+    sizes = [-(-math.prod(shape) // _LINE) * _LINE for shape in shapes.values()]
+    memory = np.empty(sum(sizes) + _LINE, dtype)
+    first = -memory.ctypes.data % 64 // dtype.itemsize
+    arrays = {}
+    for (name, shape), size in zip(shapes.items(), sizes, strict=True):
+        arrays[name] = memory[first : first + math.prod(shape)].reshape(shape)
+        first += size
+    return arrays
+
+
+def _packed_rows(steps, lengths):
+    """Return the packed row of each time step, sequence after sequence."""
+    first = np.cumsum(lengths) - lengths
+    t = np.arange(steps[-1]) - np.repeat(first, lengths)
+    return steps[t] + np.repeat(np.arange(len(lengths)), lengths)

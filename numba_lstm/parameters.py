@@ -19,19 +19,16 @@ class Weights(NamedTuple):
 
     Attributes
     ----------
-    W_x : ndarray of shape (F + 1, 4H)
-        Input weights; the last row is the bias b, so that a column of ones beside
-        the inputs adds it, and gathers its gradient, in the same matrix product.
-    W_h : ndarray of shape (H, 4H)
-        Recurrent weights.
+    W : ndarray of shape (F + 1 + H, 4H)
+        Input weights W_x, the bias b, recurrent weights W_h: with rows (x_t, 1, h_{t-1})
+        one matrix product makes the pre-activations, and one their gradients.
     W_y : ndarray of shape (K, H)
         Weights of the linear head.
     b_y : ndarray of shape (K,)
         Bias of the head.
     """
 
-    W_x: np.ndarray
-    W_h: np.ndarray
+    W: np.ndarray
     W_y: np.ndarray
     b_y: np.ndarray
 
@@ -53,7 +50,7 @@ class Layout(NamedTuple):
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of :class:`Weights`, in the order in which they lie in theta."""
         F, H, K = self
-        return (F + 1, 4 * H), (H, 4 * H), (K, H), (K,)
+        return (F + 1 + H, 4 * H), (K, H), (K,)
 
     @property
     def size(self) -> int:
@@ -70,11 +67,11 @@ class Layout(NamedTuple):
         ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,),
         ``head_weight`` (K, H), ``head_bias`` (K,); gates in the order i, f, g, o.
         """
-        weights = self.views(theta)
+        weights, F = self.views(theta), self.n_inputs
         return {
-            "weight_ih_l0": weights.W_x[:-1].T,
-            "weight_hh_l0": weights.W_h.T,
-            "bias_l0": weights.W_x[-1],
+            "weight_ih_l0": weights.W[:F].T,
+            "weight_hh_l0": weights.W[F + 1 :].T,
+            "bias_l0": weights.W[F],
             "head_weight": weights.W_y,
             "head_bias": weights.b_y,
         }
@@ -121,12 +118,12 @@ def initialise(layout: Layout, rng: np.random.Generator, dtype: np.dtype) -> np.
     theta = np.zeros(layout.size, dtype)
     views = layout.views(theta)
     limit = np.sqrt(6.0 / (F + H))
-    views.W_x[:-1] = rng.uniform(-limit, limit, (F, 4 * H))
-    views.W_x[-1, H : 2 * H] = 1.0
+    views.W[:F] = rng.uniform(-limit, limit, (F, 4 * H))
+    views.W[F, H : 2 * H] = 1.0
     for gate in range(4):
         q, r = np.linalg.qr(rng.standard_normal((H, H)))
         # The signs of r's diagonal make q uniform over the orthogonal matrices.
-        views.W_h[:, gate * H : (gate + 1) * H] = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+        views.W[F + 1 :, gate * H : (gate + 1) * H] = q * np.where(np.diag(r) < 0, -1.0, 1.0)
     limit = np.sqrt(6.0 / (H + K))
     views.W_y[...] = rng.uniform(-limit, limit, (K, H))
     return theta

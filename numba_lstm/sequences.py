@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,24 +10,32 @@ import numpy as np
 
 
 class Batch(NamedTuple):
-    """Some sequences in order of falling length, as the kernels take them.
+    """Some sequences in order of falling length, as the network takes them.
 
     Attributes
     ----------
-    values : ndarray of shape (S, F)
-        Inputs, sequence after sequence, float32 or float64.
-    starts : ndarray of int64 of shape (B + 1,)
-        Where each sequence begins in ``values``; the last is S.
+    values : ndarray of shape (M, F)
+        Rows of inputs, float32 or float64, among which are the batch's.
+    starts : ndarray of int64 of shape (B,)
+        Row of ``values`` with each sequence's first step; its others follow.
+    lengths : ndarray of int64 of shape (B,)
+        Time steps of each sequence, none longer than the one before.
     y : ndarray of shape (Q, K), or (Q, 1) with the index of the class
-        Targets: Q = B, or S with one output for every step.
+        Targets, sequence after sequence: Q = B, or S, the sum of the lengths, with one
+        output for every step.
     weight : ndarray of shape (Q,)
         Weight of each target in the loss.
     """
 
     values: np.ndarray
     starts: np.ndarray
+    lengths: np.ndarray
     y: np.ndarray | None = None
     weight: np.ndarray | None = None
+
+    def split(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Part rows (S, ...), one for every time step, by sequence."""
+        return np.split(rows, np.cumsum(self.lengths)[:-1])
 
 
 class Sequences:
@@ -73,17 +82,41 @@ class Sequences:
         -------
         values : ndarray of shape (S, F)
             In float32 where that holds the values' dtype exactly, else float64.
-        starts : ndarray of int64 of shape (B + 1,)
+        starts : ndarray of int64 of shape (B,)
             Where each sequence begins in ``values``.
         """
         if isinstance(self.data, list):
             values = np.ascontiguousarray(np.concatenate([self.data[i] for i in index]))
         else:
             values = np.ascontiguousarray(self.data[index]).reshape(-1, self.n_inputs)
-        starts = np.zeros(len(index) + 1, np.int64)
-        np.cumsum(self.lengths[index], out=starts[1:])
+        lengths = self.lengths[index]
+        starts = np.cumsum(lengths) - lengths
         exact = np.can_cast(values.dtype, np.float32)
         return values.astype(np.float32 if exact else np.float64, copy=False), starts
+
+    def batch(self, index: np.ndarray) -> Batch:
+        """Return some sequences, in order of falling length, as a batch without targets.
+
+        Where a kernel can read the data as they lie, nothing is copied.
+        """
+        lengths = self.lengths[index]
+        if self._rows is None:
+            return Batch(*self.gather(index), lengths)
+        return Batch(self._rows, index * lengths[0], lengths)
+
+    @functools.cached_property
+    def _rows(self):
+        """All time steps as one array (N T, F) that shares the data, or None."""
+        data = self.data
+        if (
+            isinstance(data, np.ndarray)
+            and data.dtype in (np.float32, np.float64)
+            and data.dtype.isnative
+            # Read-only arrays are another type to Numba: kernels would compile twice.
+            and data.flags.carray
+        ):
+            return np.asarray(data).reshape(-1, self.n_inputs)
+        return None
 
     def by_length(self, index: np.ndarray) -> np.ndarray:
         """Return ``index`` in order of falling length, ties as they stand."""
@@ -101,10 +134,11 @@ class Sequences:
         needs little memory.
         """
         max_steps = max_steps or max(1, 65_536 // self.n_inputs)
-        order = self.by_length(np.arange(len(self)) if index is None else index)
-        if self.lengths[order].sum() <= max_steps:  # the usual case, in fewer steps
-            yield order
+        few = isinstance(self.data, np.ndarray) and self.data.size <= max_steps * self.n_inputs
+        if few and index is None:
+            yield np.arange(len(self))
             return
+        order = self.by_length(np.arange(len(self)) if index is None else index)
         group = (np.cumsum(self.lengths[order]) - 1) // max_steps
         yield from np.split(order, np.flatnonzero(np.diff(group)) + 1)
 

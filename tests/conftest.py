@@ -54,7 +54,7 @@ class Problem:
         self.checked = check_sequences(self.sequences)
         self.order = self.checked.by_length(np.arange(len(lengths)))
         values, starts = self.checked.gather(self.order)
-        Q = int(starts[-1]) if per_step else len(lengths)
+        Q = sum(lengths) if per_step else len(lengths)
         self.loss, self.parameter, self.per_step = loss, parameter, per_step
         if loss == "log_loss":
             y = rng.integers(0, max(K, 2), (Q, 1))
@@ -62,7 +62,9 @@ class Problem:
         else:
             y, kind = rng.standard_normal((Q, K)), KINDS[loss]
         weight = rng.uniform(0.2, 1.0, Q) / Q
-        self.batch = Batch(values, starts, y.astype(dtype), weight.astype(dtype))
+        self.batch = Batch(
+            values, starts, self.lengths[self.order], y.astype(dtype), weight.astype(dtype)
+        )
         self.layout = Layout(F, H, K)
         self.theta = initialise(self.layout, rng, np.dtype(dtype))
         self.theta += rng.normal(0, 0.3, self.theta.size).astype(dtype)

@@ -128,8 +128,28 @@ def test_gather_copies_only_what_it_is_asked_for(tmp_path):
     assert np.shares_memory(sequences.data, sequences.data.base)
     values, starts = sequences.gather(np.array([5, 2]))
     np.testing.assert_array_equal(values, X[[5, 2]].reshape(8, 2))
-    assert starts.tolist() == [0, 4, 8]
+    assert starts.tolist() == [0, 4]
     assert values.flags.writeable
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_batch_reads_the_data_where_they_lie(dtype):
+    data = np.ascontiguousarray(X, dtype)
+    index = np.array([5, 2])
+    batch = check_sequences(data).batch(index)
+    assert np.shares_memory(batch.values, data)
+    assert batch.starts.tolist() == [20, 8]
+    assert batch.lengths.tolist() == [4, 4]
+    read_only = data.copy()
+    read_only.flags.writeable = False
+    swapped = data.astype(data.dtype.newbyteorder())
+    strided = np.repeat(data, 2, axis=1)[:, ::2]
+    for other in (read_only, swapped, strided, list(data), data.astype(np.float16)):
+        copied = check_sequences(other).batch(index)
+        assert not np.shares_memory(copied.values, np.asarray(other))
+        assert copied.starts.tolist() == [0, 4]
+        np.testing.assert_allclose(copied.values, data[index].reshape(8, 2), rtol=1e-3)
 
 
 def changed(array, place, value):

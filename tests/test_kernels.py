@@ -10,23 +10,30 @@ import pytest
 
 from numba_lstm import _jit, activations, losses
 from numba_lstm._jit import kernel
-from numba_lstm.cpu import layer
-from numba_lstm.cpu.matmul import add_product, add_transposed_product, pack, scratch_size
+from numba_lstm.cpu import layer, matmul
+from numba_lstm.cpu.simd import MAX_ROWS
 from numba_lstm.parameters import Layout, initialise
 from numba_lstm.training.optimizers import Optimizer, SolverSettings
 from numba_lstm.training.schedules import Schedule
+from numba_lstm.vectors import lanes, load, store
 
 
 @kernel
 def apply_tanh(x, y):
-    for j in range(x.size):
-        y[j] = activations.tanh(x[j])
+    for j in range(0, x.size, lanes(x)):
+        store(activations.tanh(load(x, j, x.size - j)), y, j, x.size - j)
 
 
 @kernel
 def apply_sigmoid(x, y):
+    for j in range(0, x.size, lanes(x)):
+        store(activations.sigmoid(load(x, j, x.size - j)), y, j, x.size - j)
+
+
+@kernel
+def apply_to_numbers(x, y, z):
     for j in range(x.size):
-        y[j] = activations.sigmoid(x[j])
+        y[j], z[j] = activations.tanh(x[j]), activations.sigmoid(x[j])
 
 
 def ulps(found, expected):
@@ -53,6 +60,28 @@ def test_activations_over_a_dense_grid(dtype):
 
 @pytest.mark.nojit
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_and_vectors_give_the_same_bits(dtype):
+    """As the GPU's kernels and the losses compute, and as the CPU's gate loops do."""
+    x = np.linspace(-20, 20, 101).astype(dtype)
+    found = [np.empty_like(x) for _ in range(4)]
+    apply_tanh(x, found[0])
+    apply_sigmoid(x, found[1])
+    apply_to_numbers(x, *found[2:])
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[3])
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("n", [1, 3, 16, 17, 50])
+def test_a_part_of_a_vector_leaves_its_surroundings_alone(n):
+    x, y = np.arange(60.0), np.full(60, -1.0)
+    apply_tanh(x[:n], y[:n])
+    np.testing.assert_allclose(y[:n], np.tanh(x[:n]), rtol=1e-15)
+    assert (y[n:] == -1).all()
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_activations_at_the_ends(dtype):
     x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, 0.5, -0.25], dtype)
     y = np.empty_like(x)
@@ -63,20 +92,33 @@ def test_activations_at_the_ends(dtype):
         np.testing.assert_allclose(y, 1 / (1 + np.exp(-x.astype(np.float64))), 1e-6, 1e-30)
 
 
+@kernel
+def activate_rows(gates, c, tanh_c, h):
+    layer.activate(gates, 0, c, 0, 0, tanh_c, h, 0, h, 0, 0, 0, h.shape[0])
+
+
+@kernel
+def differentiate_rows(gates, c, tanh_c, h):
+    layer.differentiate(gates, 0, c, 0, tanh_c, h, h, 0, h.shape[0])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("function", [layer._activate, layer._differentiate])
+@pytest.mark.parametrize("function", [activate_rows, differentiate_rows])
 def test_gate_loops_are_vector_code(function, dtype):
     """A call left in the loop would make a step ten times slower, silently."""
     if platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("knows x86-64's instructions only")
-    rows = [np.zeros(64, dtype) for _ in range(8)]
+    rows = [np.zeros((2, n), dtype) for n in (256, 64, 64, 64)]
     fresh = numba.njit(**_jit._OPTIONS)(function.py_func)  # cached code has no assembly
     fresh(*rows)
     (text,) = fresh.inspect_asm().values()
-    packed = len(re.findall(rf"v?(?:mul|fmadd\d+){'ps' if dtype == np.float32 else 'pd'}\b", text))
+    kind = "ps" if dtype == np.float32 else "pd"
+    packed = len(re.findall(rf"v?(?:mul|fmadd\d+){kind}\b", text))
+    single = len(re.findall(rf"v?(?:mul|fmadd\d+)s{kind[1]}\b", text))
     # A forward step has five polynomials of degree 6 or more, a backward step a dozen
-    # multiplications.
-    assert packed >= (30 if function is layer._activate else 8)
+    # multiplications, twice: once for whole vectors, once for what is left over.
+    assert packed >= (60 if function is activate_rows else 16)
+    assert single == 0
 
 
 SIZES = [
@@ -90,51 +132,93 @@ SIZES = [
 ]
 
 
+@kernel
+def packed_by(W, packed, first, last):
+    matmul.pack(W, packed, first, last)
+
+
+@kernel
+def packed_transposed_by(W, packed, first, last):
+    matmul.pack_transposed(W, packed, first, last)
+
+
+@kernel
+def product(A, a, K, packed_B, C, c, n, add):
+    matmul.product(A, a, K, packed_B, C, c, n, add)
+
+
+@kernel
+def add_transposed_product(A, B, n, C, first, last, scratch):
+    matmul.add_transposed_product(A, B, n, C, first, last, scratch)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("K", "M", "N"), SIZES)
 def test_products(K, M, N, dtype):
     rng = np.random.default_rng(0)
-    A, B = rng.standard_normal((M + 3, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
-    C = np.zeros((M + 4, N), dtype)
+    A, B = (rng.standard_normal(shape).astype(dtype) for shape in ((M + 3, K + 2), (K, N)))
+    C = np.full((M + 4, N), np.nan, dtype)
     packed = np.empty(K * N, dtype)
-    pack(B, packed)
-    add_product(A, 2, packed, C, 1, M)
-    exact = A[2 : 2 + M].astype(np.float64) @ B.astype(np.float64)
+    packed_by(B, packed, 0, N)
+    product(A, 2, K, packed, C, 1, M, False)
+    exact = A[2 : 2 + M, :K].astype(np.float64) @ B.astype(np.float64)
     tolerance = 20 * np.finfo(dtype).eps * K
     np.testing.assert_allclose(C[1 : M + 1], exact, atol=tolerance)
-    assert not C[0].any()
-    assert not C[M + 1 :].any()
-
-    other = np.empty(K * N, dtype)
-    pack(np.asfortranarray(B), other)
-    np.testing.assert_array_equal(other, packed)
+    assert np.isnan(C[0]).all()
+    assert np.isnan(C[M + 1 :]).all()
 
     # A row's result does not depend, bit for bit, on how many rows go with it.
-    alone = np.zeros_like(C)
+    alone = np.empty_like(C)
     for m in range(M):
-        add_product(A, 2 + m, packed, alone, 1 + m, 1)
-    np.testing.assert_array_equal(alone, C)
+        product(A, 2 + m, K, packed, alone, 1 + m, 1, False)
+    np.testing.assert_array_equal(alone[1 : M + 1], C[1 : M + 1])
+
+    k = K // 2  # the first columns of A and rows of B, added
+    product(A, 0, k, packed, C, 1, M, True)
+    part = A[:M, :k].astype(np.float64) @ B[:k].astype(np.float64)
+    np.testing.assert_allclose(C[1 : M + 1], exact + part, atol=2 * tolerance)
+
+    other = np.empty(K * N, dtype)
+    packed_transposed_by(np.ascontiguousarray(B.T), other, 0, N)
+    np.testing.assert_array_equal(other, packed)
 
     D, E = np.zeros((K, N), dtype), rng.standard_normal((M + 3, N)).astype(dtype)
     first, last = N // 3, N
-    scratch = np.empty(scratch_size(np.dtype(dtype)), dtype)
-    add_transposed_product(A, 1, E, 2, M, D, first, last, scratch)
-    exact = A[1 : M + 1].astype(np.float64).T @ E[2 : M + 2].astype(np.float64)
-    np.testing.assert_allclose(D[:, first:last], exact[:, first:last], atol=tolerance)
+    scratch = np.empty(matmul.scratch_size(np.dtype(dtype)), dtype)
+    add_transposed_product(A, E, M, D, first, last, scratch)
+    exact = A[:M, :K].astype(np.float64).T @ E[:M].astype(np.float64)
+    np.testing.assert_allclose(D[:, first:last], exact[:, first:last], atol=20 * tolerance)
     assert not D[:, :first].any()
+
+
+@pytest.mark.parametrize("n", range(1, 2 * MAX_ROWS + 2))
+def test_any_number_of_rows(n):
+    """Rows that a tile computes again must not reach beyond those that were asked for."""
+    rng = np.random.default_rng(n)
+    A, B = rng.standard_normal((n, 5)), rng.standard_normal((5, 19))
+    C, packed = np.ones((n + 1, 19)), np.empty(B.size)
+    packed_by(B, packed, 0, 19)
+    for add in (False, True):
+        product(A, 0, 5, packed, C, 0, n, add)
+        np.testing.assert_allclose(C[:n], (1 + add) * A @ B, atol=1e-13)
+        assert (C[n] == 1).all()
 
 
 @pytest.mark.nojit
 def test_stand_ins_for_the_microkernel():
     A, B, C = np.arange(6.0).reshape(3, 2), np.arange(8.0).reshape(2, 4), np.ones((3, 4))
     packed = np.empty(8)
-    pack(B, packed)
-    add_product(A, 1, packed, C, 0, 2)
+    packed_by(B, packed, 0, 4)
+    product(A, 1, 2, packed, C, 0, 2, True)
     np.testing.assert_array_equal(C, [*(1 + A[1:] @ B), np.ones(4)])
-    D = np.zeros((2, 4))
-    add_transposed_product(A, 0, C, 1, 2, D, 1, 3, np.empty(0))
-    np.testing.assert_array_equal(D[:, 1:3], (A[:2].T @ C[1:3])[:, 1:3])
-    assert not D[:, [0, 3]].any()
+    product(A, 0, 1, packed, C, 2, 1, False)
+    np.testing.assert_array_equal(C[2], A[0, 0] * B[0])
+    packed_transposed_by(np.ascontiguousarray(B.T), packed, 0, 4)
+    product(A, 0, 2, packed, C, 2, 1, False)
+    np.testing.assert_array_equal(C[2], A[0] @ B)
+    D, scratch = np.zeros((2, 4)), np.empty(matmul.scratch_size(A.dtype))
+    add_transposed_product(A, C, 2, D, 0, 4, scratch)
+    np.testing.assert_allclose(D, A[:2].T @ C[:2])
 
 
 @pytest.mark.nojit
@@ -248,7 +332,9 @@ def test_null_output_has_the_least_loss(kind):
 
     def mean_loss(constant):
         out = np.tile(constant, (60, 1))
-        return losses.loss_rows(code, 0.8, out, y, weight, np.empty_like(out), 0, 60)
+        rows = np.empty(60)
+        losses.loss_rows(code, 0.8, out, y, weight, np.empty_like(out), rows, 0, 60)
+        return rows.sum()
 
     least = mean_loss(best)
     for shift in rng.normal(0, 0.2, (30, 2)):

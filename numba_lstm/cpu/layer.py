@@ -1,263 +1,282 @@
 """One block of sequences through one LSTM layer and its head, serial.
 
-A batch holds its sequences in order of falling length, so that the sequences of a
-block still running at step t are its first ``n``. Everything that a step computes
-lies in packed rows: block after block, and inside a block step after step, the
-``n`` running sequences of a step together. There is no padding anywhere: the rows
-of a batch are exactly its time steps, and a finished sequence costs nothing.
+A batch holds its sequences in order of falling length, so that those still running
+at step t are its first ones. Its rows are packed: step after step, and inside a step
+the running sequences together; the rows of step t are steps[t]:steps[t + 1]. There
+is no padding anywhere: a finished sequence costs nothing. Block ``s:e`` of a batch
+owns the rows steps[t] + s to steps[t] + e of each step, as far as they run. Blocks
+only share out the work: no number depends on them.
 
-Block ``s:e`` of a batch with ``starts`` owns the packed rows starts[s]:starts[e].
 The equations' numbers are those of cell.py.
 """
 
 from __future__ import annotations
 
-from numba_lstm._jit import kernel
+import numpy as np
+
+from numba_lstm._jit import helper
 from numba_lstm.cell import cell_backward, cell_forward
-from numba_lstm.cpu.matmul import add_product, add_transposed_product
-from numba_lstm.intrinsics import borrow
+from numba_lstm.cpu.matmul import (
+    ADD,
+    SET,
+    add_transposed_product,
+    pack,
+    pack_transposed,
+    panel_width,
+    product,
+)
+from numba_lstm.losses import loss_rows
+from numba_lstm.vectors import lanes, load, store
 
 _LARGEST = 1e18
 
 
-@kernel
-def pack_inputs(values, starts, mean, inverse_scale, block_rows, x):
-    """Standardise a batch's inputs into packed rows, a one behind each.
-
-    Parameters
-    ----------
-    values : ndarray of shape (S, F)
-        Inputs, sequence after sequence, in any floating dtype.
-    starts : ndarray of shape (B + 1,)
-        Where each sequence begins in ``values``.
-    mean, inverse_scale : ndarray of shape (F,)
-        float64; the difference is formed in float64 before it is rounded. What is
-        larger than 1e18 then counts as 1e18.
-    block_rows : int
-        Sequences in a block.
-    x : ndarray of shape (S, F + 1)
-        Receives the packed rows.
-    """
-    B, F = starts.size - 1, values.shape[1]
-    for s in range(0, B, block_rows):
-        n = min(block_rows, B - s)
-        p = starts[s]
-        for t in range(starts[s + 1] - starts[s]):
-            while starts[s + n] - starts[s + n - 1] <= t:
-                n -= 1
-            for r in range(n):
-                source = starts[s + r] + t
-                for j in range(F):
-                    z = (values[source, j] - mean[j]) * inverse_scale[j]
-                    # Still finite in float32, as are sums of it: no NaN from inf - inf.
-                    x[p, j] = min(max(z, -_LARGEST), _LARGEST)
-                x[p, F] = 1
-                p += 1
+@helper
+def _standardise(inputs, source, xh, row):
+    """Write x_t and the one that goes with the bias into a row of xh."""
+    values, mean, inverse_scale = inputs.values, inputs.mean, inputs.inverse_scale
+    F = values.shape[1]
+    for j in range(F):
+        # The difference is formed in float64 before it is rounded.
+        z = (values[source, j] - mean[j]) * inverse_scale[j]
+        # Still finite in float32, as are sums of it: no NaN from inf - inf.
+        xh[row, j] = min(max(z, -_LARGEST), _LARGEST)
+    xh[row, F] = 1
 
 
-@kernel
-def _activate(a_i, a_f, a_g, a_o, c_prev, c, tanh_c, h):
-    """Equations (2) to (4) for one row: the pre-activations become i, f, g, o."""
-    for j in range(h.size):
-        i, f, g, o, c_j, tanh_c_j, h_j = cell_forward(a_i[j], a_f[j], a_g[j], a_o[j], c_prev[j])
-        a_i[j], a_f[j], a_g[j], a_o[j] = i, f, g, o
-        c[j], tanh_c[j], h[j] = c_j, tanh_c_j, h_j
-
-
-@kernel
-def _activate_row(work, q, c_row, c_prev):
-    """Equations (2) to (4) for row q of the workspace, with c_t in row ``c_row``."""
-    H = work.h.shape[1]
-    _activate(
-        borrow(work.gates, (4 * q) * H, H),
-        borrow(work.gates, (4 * q + 1) * H, H),
-        borrow(work.gates, (4 * q + 2) * H, H),
-        borrow(work.gates, (4 * q + 3) * H, H),
-        c_prev,
-        borrow(work.c, c_row * H, H),
-        borrow(work.tanh_c, q * H, H),
-        borrow(work.h, q * H, H),
+@helper(inline=True)
+def _unit_forward(gates, a, H, c, before, now, tanh_c, q, h, at, xh, following, j, n):
+    """Equations (2) to (4) for units j to j+n of one row."""
+    i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(
+        load(gates, a + j, n),
+        load(gates, a + H + j, n),
+        load(gates, a + 2 * H + j, n),
+        load(gates, a + 3 * H + j, n),
+        load(c, before + j, n),
     )
+    if tanh_c is not None:
+        store(i, gates, a + j, n)
+        store(f, gates, a + H + j, n)
+        store(g, gates, a + 2 * H + j, n)
+        store(o, gates, a + 3 * H + j, n)
+        store(tanh_c_t, tanh_c, q + j, n)
+    store(c_t, c, now + j, n)
+    store(h_t, h, at + j, n)
+    if following >= 0:
+        store(h_t, xh, following + j, n)
 
 
-@kernel
-def _differentiate(i, f, g, o, c_prev, tanh_c, dh, dc):
-    """Equations (5) to (7) for one row: the gates become da, dc moves to t-1."""
-    for j in range(dh.size):
-        da_i, da_f, da_g, da_o, dc_j = cell_backward(
-            i[j], f[j], g[j], o[j], c_prev[j], tanh_c[j], dh[j], dc[j]
-        )
-        i[j], f[j], g[j], o[j], dc[j] = da_i, da_f, da_g, da_o, dc_j
+@helper
+def activate(gates, q, c, before, now, tanh_c, h, at, xh, x_size, following, n_following, n):
+    """Equations (2) to (4) for n rows: pre-activations become i, f, g, o, c and h.
 
-
-@kernel
-def forward_block(work, starts, s, e, per_step):
-    """Forward pass of sequences s to e: fills gates, c, tanh_c and h of ``work``.
-
-    Also notes in ``work.head_row`` the packed row behind each output: with
-    ``per_step`` output q is step ``q - starts[i]`` of sequence i, else output i is
-    the last step of sequence i.
+    Rows q of gates and tanh_c, ``before`` of c for c_{t-1} and ``now`` for c_t, ``at``
+    of h; of the first ``n_following`` h_t goes to xh, too, from row ``following`` on
+    behind the ``x_size`` inputs, as part of the next step's. Without ``tanh_c`` the
+    gates are not kept.
     """
-    x, gates, c, h = work.x, work.gates, work.c, work.h
-    H = h.shape[1]
-    n, p, before = e - s, starts[s], starts[s]
-    for t in range(starts[s + 1] - starts[s]):
-        while starts[s + n] - starts[s + n - 1] <= t:
-            n -= 1
-        gates[p : p + n] = 0
-        add_product(x, p, work.packed_W_x, gates, p, n)
-        if t > 0:
-            add_product(h, before, work.packed_W_h, gates, p, n)
+    H, R, L = h.shape[1], xh.shape[1], lanes(h)
+    rest = H % L
+    for r in range(n):
+        a, row = (q + r) * 4 * H, (q + r) * H
+        c_prev, c_row, h_row = (before + r) * H, (now + r) * H, (at + r) * H
+        then = (following + r) * R + x_size if r < n_following else -1
+        for j in range(0, H - rest, L):
+            _unit_forward(gates, a, H, c, c_prev, c_row, tanh_c, row, h, h_row, xh, then, j, L)
+        if rest:
+            j = H - rest
+            _unit_forward(gates, a, H, c, c_prev, c_row, tanh_c, row, h, h_row, xh, then, j, rest)
+
+
+@helper(inline=True)
+def _unit_backward(gates, a, H, c, before, tanh_c, q, dh, dc, row, j, n):
+    """Equations (5) to (7) for units j to j+n of one row."""
+    da_i, da_f, da_g, da_o, dc_prev = cell_backward(
+        load(gates, a + j, n),
+        load(gates, a + H + j, n),
+        load(gates, a + 2 * H + j, n),
+        load(gates, a + 3 * H + j, n),
+        load(c, before + j, n),
+        load(tanh_c, q + j, n),
+        load(dh, row + j, n),
+        load(dc, row + j, n),
+    )
+    store(da_i, gates, a + j, n)
+    store(da_f, gates, a + H + j, n)
+    store(da_g, gates, a + 2 * H + j, n)
+    store(da_o, gates, a + 3 * H + j, n)
+    store(dc_prev, dc, row + j, n)
+
+
+@helper
+def differentiate(gates, q, c, before, tanh_c, dh, dc, at, n):
+    """Equations (5) to (7) for n rows: the gates become da, dc moves to t-1."""
+    H, L = dh.shape[1], lanes(dh)
+    rest = H % L
+    for r in range(n):
+        a, row, c_prev, d_row = (q + r) * 4 * H, (q + r) * H, (before + r) * H, (at + r) * H
+        for j in range(0, H - rest, L):
+            _unit_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, j, L)
+        if rest:
+            j = H - rest
+            _unit_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, j, rest)
+
+
+@helper
+def _running(steps, t, s, e):
+    """How many of the sequences s to e run at step t."""
+    return max(min(e, steps[t + 1] - steps[t]) - s, 0) if t < steps.size - 1 else 0
+
+
+@helper
+def forward_block(work, inputs, s, e, every_step):
+    """Forward pass of sequences s to e: fills xh, gates, c, tanh_c and h of ``work``.
+
+    With ``every_step`` row p of h is h_t of packed row p, else row i is the last
+    hidden state of sequence i.
+    """
+    xh, h, starts, steps = work.xh, work.h, inputs.starts, inputs.steps
+    H, x_size, B, n = h.shape[1], inputs.mean.size + 1, starts.size, e - s
+    for q in range(s, e):
+        xh[q, x_size : x_size + H] = 0  # h_0
+        work.c[q, :] = 0
+    before = s
+    for t in range(steps.size - 1):
+        p = steps[t] + s
         for r in range(n):
-            q = p + r
-            c_prev = borrow(c, (before + r) * H, H) if t > 0 else borrow(work.zeros, 0, H)
-            _activate_row(work, q, q, c_prev)
-            if per_step:
-                work.head_row[starts[s + r] + t] = q
-            elif starts[s + r + 1] - starts[s + r] == t + 1:
-                work.head_row[s + r] = q
-        before = p
-        p += n
+            _standardise(inputs, starts[s + r] + t, xh, p + r)
+        K = x_size + H if t > 0 else x_size
+        product(xh, p, K, work.packed_W, work.gates, p, n, SET)
+        n_next, following = _running(steps, t + 1, s, e), steps[t + 1] + s
+        at = p if every_step else s
+        activate(
+            *(work.gates, p, work.c, before, B + p, work.tanh_c),
+            *(h, at, xh, x_size, following, n_next, n),
+        )
+        if n_next == 0:
+            break
+        before, n = B + p, n_next
 
 
-@kernel
-def predict_block(work, b_y, starts, s, e, per_step):
+@helper
+def predict_block(work, inputs, b_y, s, e, per_step):
     """Forward pass of sequences s to e that keeps nothing but its outputs.
 
-    The gates and h of the sequences have one row each, c has two, used in turn: with
-    c_{t-1} and c_t in one place the loop would not run as vector code. Each number is
-    computed as in :func:`forward_block`, to the last bit.
+    Each sequence has one row everywhere. Each number is computed as in
+    :func:`forward_block`, to the last bit.
     """
-    gates, c, h = work.gates, work.c, work.h
-    H, B = h.shape[1], h.shape[0]
-    n, p = e - s, starts[s]
-    for t in range(starts[s + 1] - starts[s]):
-        while starts[s + n] - starts[s + n - 1] <= t:
-            n -= 1
-        gates[s : s + n] = 0
-        add_product(work.x, p, work.packed_W_x, gates, s, n)
-        if t > 0:
-            add_product(h, s, work.packed_W_h, gates, s, n)
-        now, before = (t % 2) * B, ((t + 1) % 2) * B
+    xh, h, c, starts, steps = work.xh, work.h, work.c, inputs.starts, inputs.steps
+    H, x_size, n = h.shape[1], inputs.mean.size + 1, e - s
+    for q in range(s, e):
+        c[q, :] = 0
+    for t in range(steps.size - 1):
         for q in range(s, s + n):
-            c_prev = borrow(c, (before + q) * H, H) if t > 0 else borrow(work.zeros, 0, H)
-            _activate_row(work, q, now + q, c_prev)
-            if per_step:
-                _output(work, b_y, q, starts[q] + t)
-            elif starts[q + 1] - starts[q] == t + 1:
-                _output(work, b_y, q, q)
-        p += n
+            _standardise(inputs, starts[q] + t, xh, q)
+        K = x_size + H if t > 0 else x_size
+        product(xh, s, K, work.packed_W, work.gates, s, n, SET)
+        activate(work.gates, s, c, s, s, None, h, s, xh, x_size, s, n, n)
+        if per_step:
+            _outputs(work, b_y, s, steps[t] + s, n)
+        n = _running(steps, t + 1, s, e)
+        if n == 0:
+            break
+    if not per_step:
+        _outputs(work, b_y, s, s, e - s)
 
 
-@kernel
-def _output(work, b_y, p, q):
-    """Output q from the hidden state in row p: out = h W_y^T + b_y."""
-    for k in range(b_y.size):  # not out[q] = b_y: its error message compiles for 1.6 s
-        work.out[q, k] = b_y[k]
-    add_product(work.h, p, work.packed_W_yT, work.out, q, 1)
+@helper
+def _outputs(work, b_y, row, q, n):
+    """Outputs q to q+n from rows ``row`` on of h: out = h W_y^T + b_y."""
+    out = work.out
+    for r in range(q, q + n):
+        for k in range(b_y.size):  # not out[r] = b_y: its error message compiles for 1.6 s
+            out[r, k] = b_y[k]
+    product(work.h, row, work.h.shape[1], work.packed_W_yT, out, q, n, ADD)
 
 
-@kernel
-def head_forward(work, b_y, first, last):
-    """Outputs ``first`` to ``last`` from the hidden states that they belong to."""
-    for q in range(first, last):
-        _output(work, b_y, work.head_row[q], q)
+@helper
+def head_block(work, b_y, steps, s, e, per_step, targets):
+    """Outputs, losses and their gradients of sequences s to e."""
+    for t in range(steps.size - 1 if per_step else 1):
+        q = steps[t] + s if per_step else s
+        n = _running(steps, t, s, e)
+        _outputs(work, b_y, q, q, n)
+        loss_rows(
+            *(targets.kind, targets.parameter, work.out, targets.y, targets.weight),
+            *(work.d_out, work.row_loss, q, q + n),
+        )
 
 
-@kernel
-def _add_head_gradient(W_y, d_out, q, dh, row):
-    """Add what output q sends back to its hidden state: dh[row] += d_out[q] W_y."""
-    for k in range(d_out.shape[1]):
-        d = d_out[q, k]
-        for j in range(dh.shape[1]):
-            dh[row, j] += d * W_y[k, j]
-
-
-@kernel
-def backward_block(work, W_y, starts, s, e, per_step):
+@helper
+def backward_block(work, steps, s, e, per_step):
     """Backpropagation through time for sequences s to e: ``work.gates`` becomes da."""
-    gates, c, tanh_c, dh, dc = work.gates, work.c, work.tanh_c, work.dh, work.dc
-    H = dh.shape[1]
-    n, p = 0, starts[e]
-    for t in range(starts[s + 1] - starts[s] - 1, -1, -1):
-        running = n
-        while n < e - s and starts[s + n + 1] - starts[s + n] > t:
-            n += 1
-        p -= n
-        dh[s + running : s + n] = 0
-        dc[s + running : s + n] = 0
-        before = p
-        if t > 0:  # as many sequences ran at t - 1, and perhaps some shorter ones
-            m = n
-            while m < e - s and starts[s + m + 1] - starts[s + m] > t - 1:
-                m += 1
-            before = p - m
-        for r in range(n):
+    gates, dh, dc, d_out = work.gates, work.dh, work.dc, work.d_out
+    H, K, B = dh.shape[1], d_out.shape[1], steps[1] - steps[0]
+    # Of type int64 from the start: as literals they would be compiled for separately.
+    later, p_later = np.int64(0), np.int64(0)
+    for t in range(steps.size - 2, -1, -1):
+        n, p = _running(steps, t, s, e), steps[t] + s
+        if n == 0:
+            continue
+        if later > 0:
+            product(gates, p_later, 4 * H, work.packed_W_hT, dh, s, later, SET)
             if per_step:
-                _add_head_gradient(W_y, work.d_out, starts[s + r] + t, dh, s + r)
-            elif r >= running:
-                _add_head_gradient(W_y, work.d_out, s + r, dh, s + r)
-            q = p + r
-            c_prev = borrow(c, (before + r) * H, H) if t > 0 else borrow(work.zeros, 0, H)
-            _differentiate(
-                borrow(gates, (4 * q) * H, H),
-                borrow(gates, (4 * q + 1) * H, H),
-                borrow(gates, (4 * q + 2) * H, H),
-                borrow(gates, (4 * q + 3) * H, H),
-                c_prev,
-                borrow(tanh_c, q * H, H),
-                borrow(dh, (s + r) * H, H),
-                borrow(dc, (s + r) * H, H),
-            )
-        if t > 0:
-            dh[s : s + n] = 0
-            add_product(gates, p, work.packed_W_hT, dh, s, n)
+                product(d_out, p, K, work.packed_W_y, dh, s, later, ADD)
+        if n > later:  # these sequences end here
+            q = p if per_step else s
+            product(d_out, q + later, K, work.packed_W_y, dh, s + later, n - later, SET)
+            for row in range(s + later, s + n):
+                dc[row, :] = 0
+        before = B + steps[t - 1] + s if t > 0 else s
+        differentiate(gates, p, work.c, before, work.tanh_c, dh, dc, s, n)
+        later, p_later = n, p
 
 
-@kernel
-def weight_gradient(work, dW_x, dW_h, starts, block_rows, first, last, scratch):
-    """Equation (8) for columns ``first`` to ``last`` of dW_x and dW_h, over a batch.
+@helper
+def _share(n_columns, itemsize, task, n_tasks):
+    """Columns of a matrix, whole panels of them, that are one task's."""
+    whole = panel_width(itemsize)
+    n_panels = (n_columns + whole - 1) // whole
+    first, last = n_panels * task // n_tasks, n_panels * (task + 1) // n_tasks
+    return first * whole, min(last * whole, n_columns)
 
-    Threads share the columns out among them: none needs a copy of its own, and
-    every sum runs over the whole batch in one order. Each has a ``scratch`` of its own.
+
+@helper
+def pack_share(weights, work, task, n_tasks):
+    """Pack one task's share of the weights that a forward pass needs."""
+    W, W_y = weights.W, weights.W_y
+    first, last = _share(W.shape[1], W.itemsize, task, n_tasks)
+    pack(W, work.packed_W, first, last)
+    first, last = _share(W_y.shape[0], W.itemsize, task, n_tasks)
+    pack_transposed(W_y, work.packed_W_yT, first, last)
+
+
+@helper
+def pack_backward_share(weights, work, task, n_tasks):
+    """Pack one task's share of the weights that a backward pass needs."""
+    W_y = weights.W_y
+    H = W_y.shape[1]
+    first, last = _share(H, W_y.itemsize, task, n_tasks)
+    pack(W_y, work.packed_W_y, first, last)
+    pack_transposed(weights.W[weights.W.shape[0] - H :], work.packed_W_hT, first, last)
+
+
+@helper
+def gradient_share(work, grad, n_rows, n_outputs, task, n_tasks):
+    """One task's share of the weights' gradient, equation (8), over a whole batch.
+
+    Tasks have columns of their own: none needs a copy, and every sum runs over the
+    whole batch in one order.
     """
-    B = starts.size - 1
-    dW_x[:, first:last] = 0
-    dW_h[:, first:last] = 0
-    add_transposed_product(work.x, 0, work.gates, 0, starts[B], dW_x, first, last, scratch)
-    for s in range(0, B, block_rows):
-        e = min(s + block_rows, B)
-        n = e - s
-        # Row h_{t-1} goes with row da_t, n rows further on. While n stays the same
-        # that holds over many steps, which then make one product.
-        h_row, da_row, rows = starts[s], starts[s] + n, 0
-        for t in range(1, starts[s + 1] - starts[s]):
-            running = n
-            while starts[s + n] - starts[s + n - 1] <= t:
-                n -= 1
-            if n < running:
-                add_transposed_product(
-                    work.h, h_row, work.gates, da_row, rows, dW_h, first, last, scratch
-                )
-                h_row, da_row = h_row + rows, da_row + rows
-                add_transposed_product(
-                    work.h, h_row, work.gates, da_row, n, dW_h, first, last, scratch
-                )
-                h_row, da_row, rows = h_row + running, da_row + n, 0
-            else:
-                rows += n
-        add_transposed_product(work.h, h_row, work.gates, da_row, rows, dW_h, first, last, scratch)
-
-
-@kernel
-def head_gradient(work, dW_y, db_y, n_rows):
-    """Gradient of the head's weights and bias over all outputs of a batch."""
-    dW_y[:] = 0
-    db_y[:] = 0
-    for q in range(n_rows):
-        p = work.head_row[q]
-        for k in range(db_y.size):
-            d = work.d_out[q, k]
-            db_y[k] += d
-            for j in range(dW_y.shape[1]):
-                dW_y[k, j] += d * work.h[p, j]
+    dW, dW_y, db_y, scratch = grad.W, grad.W_y, grad.b_y, work.scratch[task]
+    first, last = _share(dW.shape[1], dW.itemsize, task, n_tasks)
+    dW[:, first:last] = 0
+    add_transposed_product(work.xh, work.gates, n_rows, dW, first, last, scratch)
+    first, last = _share(dW_y.shape[1], dW.itemsize, task, n_tasks)
+    dW_y[:, first:last] = 0
+    add_transposed_product(work.d_out, work.h, n_outputs, dW_y, first, last, scratch)
+    if task == 0:
+        db_y[:] = 0
+        for q in range(n_outputs):
+            for k in range(db_y.size):
+                db_y[k] += work.d_out[q, k]

@@ -1,161 +1,184 @@
-"""Matrix products out of the microkernel's tiles: C += A B and C += A^T B.
+"""Matrix products out of the microkernel's tiles: C = A B, C += A B and C += A^T B.
 
 B is read in panels, two vectors wide. A weight matrix, which is used again at
-every time step, is packed once per call so that each of its panels is contiguous;
-an activation is read where it lies. Columns beyond the last whole panel go through
-masked vectors: no size falls off a cliff, and nothing is padded.
+every time step, is packed once per call so that each of its panels is contiguous.
+Columns beyond the last whole panel go through masked vectors: no size falls off a
+cliff, and nothing is padded.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from numba import config
 
-from numba_lstm._jit import kernel
-from numba_lstm.cpu.simd import BITS, MAX_ROWS, make_tile
-from numba_lstm.intrinsics import borrow
+from numba_lstm._jit import helper
+from numba_lstm.cpu.simd import MAX_ROWS, make_tile
+from numba_lstm.vectors import BITS, lanes, load, store
 
-_tile_max, _tile_2, _tile_1 = (make_tile(rows) for rows in (MAX_ROWS, 2, 1))
+_tile_max, _tile_half = make_tile(MAX_ROWS), make_tile(MAX_ROWS // 2)
+
+# What becomes of C. Numba would compile a function once more for a literal True.
+SET, ADD = np.bool_(False), np.bool_(True)
 
 # Rows of B that one pass of a transposed product takes: at two vectors of 64 bytes
 # a row they fill half of a 48 KB first-level cache.
 _DEPTH = 192
+# Columns of A that one pass of it copies together: with _DEPTH rows a fifth of a
+# second-level cache of 1 MB.
+_BREADTH = 256
 
 
-@kernel
+@helper
 def panel_width(itemsize):
     """Columns of a whole panel: two vectors."""
     return 2 * (BITS // 8) // itemsize
 
 
-@kernel
-def _panels(zero, a, a_row, a_col, b, b_row, packed, K, c, c_row, M, N, size):
-    """C += A B at the addresses a, b, c; strides in elements of ``size`` bytes."""
-    whole = panel_width(size)
-    for n in range(0, N, whole):
-        width = min(whole, N - n)
-        if packed:
-            b_n, stride = b + n * K * size, width
+@helper
+def _column_of_tiles(zero, a, a_row, a_col, b, b_row, K, c, c_row, M, width, add, size):
+    """One panel of C from the addresses a, b, c; strides in elements of ``size`` bytes."""
+    for m in range(0, M, MAX_ROWS):
+        n = min(M - m, MAX_ROWS)
+        a_m, c_m = a + m * a_row * size, c + m * c_row * size
+        if n > MAX_ROWS // 2:
+            _tile_max(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, n, width, add)
         else:
-            b_n, stride = b + n * size, b_row
-        a_m, c_m, m = a, c + n * size, 0
-        while m + MAX_ROWS <= M:
-            _tile_max(zero, a_m, a_row, a_col, b_n, stride, K, c_m, c_row, width)
-            m, a_m, c_m = (
-                m + MAX_ROWS,
-                a_m + MAX_ROWS * a_row * size,
-                c_m + MAX_ROWS * c_row * size,
-            )
-        while m + 2 <= M:
-            _tile_2(zero, a_m, a_row, a_col, b_n, stride, K, c_m, c_row, width)
-            m, a_m, c_m = m + 2, a_m + 2 * a_row * size, c_m + 2 * c_row * size
-        if m < M:
-            _tile_1(zero, a_m, a_row, a_col, b_n, stride, K, c_m, c_row, width)
+            _tile_half(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, n, width, add)
 
 
-def _add_product(A, a, packed_B, C, c, n):
-    """Add rows a to a+n of A, times B, to rows c to c+n of C.
+def _product(A, a, K, packed_B, C, c, n, add):
+    """Set, or with ``add`` add to, rows c to c+n of C: rows a to a+n of A, times B.
 
-    A (., K), C (., N), ``packed_B`` (K N,) as :func:`pack` leaves it.
+    Only the first K columns of A and rows of B take part. A (., K or more),
+    C (., N), ``packed_B`` as :func:`pack` leaves it.
     """
-    K, N, size = A.shape[1], C.shape[1], C.itemsize
-    _panels(
-        type(C[0, 0])(0),
-        A.ctypes.data + a * K * size,
-        K,
-        1,
-        packed_B.ctypes.data,
-        0,
-        True,
-        K,
-        C.ctypes.data + c * N * size,
-        N,
-        n,
-        N,
-        size,
-    )
+    N, size = C.shape[1], C.itemsize
+    whole, K_B = panel_width(size), packed_B.size // N
+    a_row, one = A.shape[1], np.int64(1)  # a literal 1 would be compiled for separately
+    a_n, c_n = A.ctypes.data + a * a_row * size, C.ctypes.data + c * N * size
+    for j in range(0, N, whole):
+        width = min(whole, N - j)
+        b_j = packed_B.ctypes.data + j * K_B * size
+        c_j = c_n + j * size
+        zero = type(C[0, 0])(0)
+        _column_of_tiles(zero, a_n, a_row, one, b_j, width, K, c_j, N, n, width, add, size)
 
 
-def _add_transposed_product(A, a, B, b, n, C, first, last, scratch):
-    """Add A[a:a+n]^T B[b:b+n, first:last] to C[:, first:last].
+def _add_transposed_product(A, B, n, C, first, last, scratch):
+    """Add A[:n, :M]^T B[:n, first:last] to C[:, first:last].
 
-    A (., M), B (., N), C (M, N); ``scratch`` holds :func:`scratch_size` elements.
+    A (., M or more), B (., N), C (M, N); ``scratch`` holds :func:`scratch_size` elements.
     """
-    M, N, size = A.shape[1], B.shape[1], C.itemsize
+    M, N, size, a_row = C.shape[0], B.shape[1], C.itemsize, A.shape[1]
+    zero, one = type(C[0, 0])(0), np.int64(1)
     whole = panel_width(size)
-    # The rows of a wide B all fall into the same few sets of the first-level cache:
-    # a panel that is used again for many rows of C is first copied together.
+    # The rows of wide matrices all fall into the same few sets of the first-level
+    # cache: what is used again for many tiles is first copied together.
     copied = M >= 128 and N * size >= 4096
+    breadth = _BREADTH if copied else M
+    B_panel, A_panels = scratch[: _DEPTH * whole], scratch[_DEPTH * whole :]
     for k in range(0, n, _DEPTH):
         depth = min(_DEPTH, n - k)
-        for j in range(first, last, whole):
-            width = min(whole, last - j)
-            where, stride = B.ctypes.data + ((b + k) * N + j) * size, N
+        for m in range(0, M, breadth):
+            m_end = min(m + breadth, M)
             if copied:
-                for row in range(depth):
-                    target = borrow(scratch, row * width, width)
-                    source = borrow(B, (b + k + row) * N + j, width)
-                    for column in range(width):
-                        target[column] = source[column]
-                where, stride = scratch.ctypes.data, width
-            _panels(
-                type(C[0, 0])(0),
-                A.ctypes.data + (a + k) * M * size,
-                1,
-                M,
-                where,
-                stride,
-                False,
-                depth,
-                C.ctypes.data + j * size,
-                N,
-                M,
-                width,
-                size,
-            )
+                _copy_tiles(A, k, depth, m, m_end, A_panels)
+            for j in range(first, last, whole):
+                width = min(whole, last - j)
+                c_j = C.ctypes.data + (m * N + j) * size
+                if copied:
+                    _copy_panel(B, k, depth, j, width, B_panel)
+                    for tile in range((m_end - m + MAX_ROWS - 1) // MAX_ROWS):
+                        i = tile * MAX_ROWS
+                        rows = min(MAX_ROWS, m_end - m - i)
+                        a_i = A_panels.ctypes.data + i * depth * size
+                        c_i, b = c_j + i * N * size, B_panel.ctypes.data
+                        _column_of_tiles(
+                            *(zero, a_i, one, rows, b, width, depth, c_i, N, rows),
+                            *(width, ADD, size),
+                        )
+                else:
+                    a_k = A.ctypes.data + k * a_row * size
+                    b_k = B.ctypes.data + (k * N + j) * size
+                    _column_of_tiles(
+                        *(zero, a_k, one, a_row, b_k, N, depth, c_j, N, M, width, ADD, size)
+                    )
+
+
+@helper
+def _copy_panel(B, k, depth, j, width, panel):
+    """Copy B[k:k+depth, j:j+width], row after row."""
+    N, L = B.shape[1], lanes(B)
+    for row in range(depth):
+        for column in range(0, width, L):
+            n = width - column
+            store(load(B, (k + row) * N + j + column, n), panel, row * width + column, n)
+
+
+@helper
+def _copy_tiles(A, k, depth, m, m_end, panels):
+    """Copy A[k:k+depth, m:m_end], tile after tile of its columns."""
+    for i in range(m, m_end, MAX_ROWS):
+        rows = min(MAX_ROWS, m_end - i)
+        q = (i - m) * depth
+        for row in range(depth):
+            for column in range(rows):
+                panels[q + row * rows + column] = A[k + row, i + column]
 
 
 def scratch_size(dtype):
     """Elements of the scratch that a transposed product needs."""
-    return _DEPTH * 2 * (BITS // 8) // dtype.itemsize
+    return _DEPTH * (2 * (BITS // 8) // dtype.itemsize + _BREADTH)
 
 
-def _pack(W, packed):
-    """Copy W (K, N) into ``packed`` (K N,), each panel of columns contiguous."""
+def _pack(W, packed, first, last):
+    """Copy columns ``first`` to ``last`` of W (K, N) into ``packed`` (K N,), panel by panel.
+
+    ``first`` is the beginning of a panel.
+    """
     K, N = W.shape
+    whole, L = panel_width(W.itemsize), lanes(W)
+    for n in range(first, last, whole):
+        width, q = min(whole, N - n), n * K
+        for k in range(K):
+            for j in range(0, width, L):
+                store(load(W, k * N + n + j, width - j), packed, q + k * width + j, width - j)
+
+
+def _pack_transposed(W, packed, first, last):
+    """As :func:`pack`, of the transpose of W (N, K)."""
+    N, K = W.shape
     whole = panel_width(W.itemsize)
-    q = 0
-    for n in range(0, N, whole):
-        width = min(whole, N - n)
-        if W.strides[0] > W.strides[1]:
-            for k in range(K):
-                for j in range(width):
-                    packed[q + k * width + j] = W[k, n + j]
-        else:  # a transposed matrix, in blocks that stay in the cache
-            for first in range(0, K, 16):
-                for j in range(width):
-                    for k in range(first, min(first + 16, K)):
-                        packed[q + k * width + j] = W[k, n + j]
-        q += K * width
+    for n in range(first, last, whole):
+        width, q = min(whole, N - n), n * K
+        for k_0 in range(0, K, 16):  # blocks that stay in the cache
+            for j in range(width):
+                for k in range(k_0, min(k_0 + 16, K)):
+                    packed[q + k * width + j] = W[n + j, k]
 
 
-def _add_product_numpy(A, a, packed_B, C, c, n):
-    B = packed_B[: A.shape[1] * C.shape[1]].reshape(A.shape[1], C.shape[1])
+def _product_numpy(A, a, K, packed_B, C, c, n, add):
+    B = packed_B.reshape(-1, C.shape[1])[:K]
     for row in range(n):  # one by one, so that no row's rounding depends on the others
-        C[c + row] += A[a + row] @ B
+        C[c + row] = A[a + row, :K] @ B + (C[c + row] if add else 0)
 
 
-def _add_transposed_product_numpy(A, a, B, b, n, C, first, last, scratch):
-    C[:, first:last] += A[a : a + n].T @ B[b : b + n, first:last]
+def _add_transposed_product_numpy(A, B, n, C, first, last, scratch):
+    C[:, first:last] += A[:n, : len(C)].T @ B[:n, first:last]
 
 
-def _pack_numpy(W, packed):
-    packed[: W.size] = W.ravel()
+def _pack_numpy(W, packed, first, last):
+    packed.reshape(W.shape)[:, first:last] = W[:, first:last]
 
 
-# An intrinsic exists in compiled code only: without the JIT, NumPy stands in.
+def _pack_transposed_numpy(W, packed, first, last):
+    _pack_numpy(W.T, packed, first, last)
+
+
+# The tile exists in compiled code only: without the JIT, NumPy stands in.
 if config.DISABLE_JIT:
-    add_product, add_transposed_product = _add_product_numpy, _add_transposed_product_numpy
-    pack = _pack_numpy
+    product, add_transposed_product = _product_numpy, _add_transposed_product_numpy
+    pack, pack_transposed = _pack_numpy, _pack_transposed_numpy
 else:
-    add_product, add_transposed_product = kernel(_add_product), kernel(_add_transposed_product)
-    pack = kernel(_pack)
+    product, add_transposed_product = helper(_product), helper(_add_transposed_product)
+    pack, pack_transposed = helper(_pack), helper(_pack_transposed)

@@ -1,110 +1,66 @@
-"""The batch drivers: ``prange`` over blocks of sequences and over columns.
+"""The tasks of a prediction and of a training step, and how they are run.
 
-The blocks follow from the batch alone, never from the number of threads, and no
-two threads add to the same number: results are the same, bit for bit, for any
-number of threads. Each driver exists twice, compiled parallel and serial, from one
-source; :func:`run` chooses.
+A task does its share of a stage: a block of sequences, or some columns of a matrix. No
+two tasks add to the same number, and no number depends on how the batch is cut into
+tasks: results are the same, bit for bit, for any number of threads.
 """
 
 from __future__ import annotations
 
 import threading
-import types
 from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba import prange
+from numba import config, types
 
 from numba_lstm._jit import kernel
 from numba_lstm._process import in_forked_child
+from numba_lstm.cpu import launch
 from numba_lstm.cpu.layer import (
     backward_block,
     forward_block,
-    head_forward,
-    head_gradient,
+    gradient_share,
+    head_block,
+    pack_backward_share,
+    pack_share,
     predict_block,
-    weight_gradient,
 )
-from numba_lstm.cpu.matmul import pack, panel_width
-from numba_lstm.losses import loss_rows
 
 
-def _predict(weights, work, starts, block_rows, per_step):
+@kernel
+def predict(stage, task, weights, work, inputs, blocks, per_step):
     """Forward pass of a batch into ``work.out``, and nothing else."""
-    pack(weights.W_x, work.packed_W_x)
-    pack(weights.W_h, work.packed_W_h)
-    pack(weights.W_y.T, work.packed_W_yT)
-    B = starts.size - 1
-    for block in prange((B + block_rows - 1) // block_rows):
-        s = block * block_rows
-        predict_block(work, weights.b_y, starts, s, min(s + block_rows, B), per_step)
+    if stage == 0:
+        pack_share(weights, work, task, blocks.size - 1)
+    else:
+        predict_block(work, inputs, weights.b_y, blocks[task], blocks[task + 1], per_step)
 
 
-def _states(weights, work, starts, block_rows):
+@kernel
+def states(stage, task, weights, work, inputs, blocks):
     """Forward pass of a batch that leaves the states of every step in ``work``."""
-    pack(weights.W_x, work.packed_W_x)
-    pack(weights.W_h, work.packed_W_h)
-    B = starts.size - 1
-    for block in prange((B + block_rows - 1) // block_rows):
-        s = block * block_rows
-        forward_block(work, starts, s, min(s + block_rows, B), True)
+    if stage == 0:
+        pack_share(weights, work, task, blocks.size - 1)
+    else:
+        forward_block(work, inputs, blocks[task], blocks[task + 1], True)
 
 
-def _loss_and_grad(
-    weights, grad, work, starts, block_rows, per_step, y, sample_weight, kind, parameter
-):
-    """Loss of a batch and its gradient: three passes over it, two parallel loops."""
-    pack(weights.W_x, work.packed_W_x)
-    pack(weights.W_h, work.packed_W_h)
-    pack(weights.W_y.T, work.packed_W_yT)
-    pack(weights.W_h.T, work.packed_W_hT)
-    B = starts.size - 1
-    n_blocks = (B + block_rows - 1) // block_rows
-    # A store to a named tuple's field inside prange is dropped as dead (Numba 0.68).
-    block_loss = work.block_loss
-    for block in prange(n_blocks):
-        s = block * block_rows
-        e = min(s + block_rows, B)
-        first, last = (starts[s], starts[e]) if per_step else (s, e)
-        forward_block(work, starts, s, e, per_step)
-        head_forward(work, weights.b_y, first, last)
-        block_loss[block] = loss_rows(
-            kind, parameter, work.out, y, sample_weight, work.d_out, first, last
-        )
-        backward_block(work, weights.W_y, starts, s, e, per_step)
-    G = grad.W_h.shape[1]
-    width = 2 * panel_width(grad.W_h.itemsize)
-    n_panels = (G + width - 1) // width
-    for panel in prange(n_panels + 1):
-        if panel == n_panels:
-            head_gradient(work, grad.W_y, grad.b_y, starts[B] if per_step else B)
-        else:
-            first = panel * width
-            last = min(first + width, G)
-            scratch = work.scratch[panel]
-            weight_gradient(work, grad.W_x, grad.W_h, starts, block_rows, first, last, scratch)
-    loss = 0.0
-    for block in range(n_blocks):
-        loss += block_loss[block]
-    return loss
-
-
-def _both(driver: Callable) -> tuple[Callable, Callable]:
-    """Compile a driver parallel and serial.
-
-    Numba's cache tells functions apart by name, not by options: the serial one is a
-    copy under a name of its own.
-    """
-    name = driver.__name__ + "_serial"
-    copy = types.FunctionType(driver.__code__, driver.__globals__, name)
-    copy.__qualname__ = name
-    return kernel(driver, parallel=True, nogil=False), kernel(copy)
-
-
-predict = _both(_predict)
-states = _both(_states)
-loss_and_grad = _both(_loss_and_grad)
+@kernel
+def loss_and_grad(stage, task, weights, grad, work, inputs, blocks, per_step, targets):
+    """Losses of a batch and their gradient: weights are packed, then three passes."""
+    n_tasks, n_rows = blocks.size - 1, inputs.steps[-1]
+    if stage == 0:
+        pack_share(weights, work, task, n_tasks)
+        pack_backward_share(weights, work, task, n_tasks)
+    elif stage == 1:
+        s, e = blocks[task], blocks[task + 1]
+        forward_block(work, inputs, s, e, per_step)
+        head_block(work, weights.b_y, inputs.steps, s, e, per_step, targets)
+        backward_block(work, inputs.steps, s, e, per_step)
+    else:
+        n_outputs = n_rows if per_step else inputs.starts.size
+        gradient_share(work, grad, n_rows, n_outputs, task, n_tasks)
 
 
 def _parallel_is_safe() -> bool:
@@ -123,24 +79,56 @@ def _parallel_is_safe() -> bool:
         return False
 
 
-def run(driver: tuple[Callable, Callable], n_threads: int, *args: Any) -> Any:
-    """Call one of this module's drivers on ``n_threads`` threads.
+def run(
+    task: Callable,
+    n_serial: int,
+    n_stages: int,
+    n_tasks: int,
+    n_threads: int,
+    key: Any,
+    *args: Any,
+) -> None:
+    """Run one of this module's tasks, all its stages, on ``n_threads`` threads.
 
     Parameters
     ----------
-    driver : tuple of callable
+    task : callable
         ``predict``, ``states`` or ``loss_and_grad``.
+    n_serial, n_stages, n_tasks : int
+        How often; the stages come one after the other, and the tasks of the first
+        ``n_serial`` stages, too.
     n_threads : int
         At most as many as Numba was started with; one runs in the calling thread.
+    key : hashable
+        Tells calls apart whose arguments differ in type.
     *args
-        The driver's arguments.
+        The task's further arguments.
     """
-    parallel, serial = driver
-    if n_threads == 1 or not _parallel_is_safe():
-        return serial(*args)
+    if config.DISABLE_JIT:
+        for stage in range(n_stages):
+            for index in range(n_tasks):
+                task(stage, index, *args)
+        return
+    where = _addresses.get((task, key))
+    if where is None:
+        kinds = (types.intp, types.intp, *map(numba.typeof, args))
+        where = _addresses[task, key] = launch.address(task, kinds)
+    if n_threads == 1 or n_tasks == 1 or not _parallel_is_safe():
+        launch.start(0, where, n_stages, n_stages, n_tasks, *args)
+        return
+    driver = _addresses.get("driver")
+    if driver is None:
+        driver = _addresses["driver"] = launch.address(launch.driver, (types.intp,) * 5)
     masked = numba.get_num_threads()
+    if masked == n_threads:
+        launch.start(driver, where, n_serial, n_stages, n_tasks, *args)
+        return
     numba.set_num_threads(n_threads)
     try:
-        return parallel(*args)
+        launch.start(driver, where, n_serial, n_stages, n_tasks, *args)
     finally:
         numba.set_num_threads(masked)
+
+
+# Where the compiled tasks lie: looking up the types of their arguments takes 0.2 ms.
+_addresses: dict[Any, int] = {}

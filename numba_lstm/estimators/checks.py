@@ -58,11 +58,15 @@ def check_X(
 ) -> tuple[Sequences, dict[str, Any]]:
     """Check X; return it and the attributes that scikit-learn's checks set."""
     sequences = check_sequences(X, name=name)
+    names = ("n_features_in_", "feature_names_in_", "_n_inputs", "_was_2d")
+    expected = None if reset else estimator._n_inputs
+    if sequences.kind == "3-D" and sequences.n_inputs == expected and not estimator._was_2d:
+        known = vars(estimator)  # the usual case of a prediction, in a tenth of the time
+        return sequences, {key: known[key] for key in names if key in known}
     probe = copy.copy(estimator)  # so that a later error leaves the estimator as it was
     if reset:
         for name in ("n_features_in_", "feature_names_in_"):
             probe.__dict__.pop(name, None)
-    names = ("n_features_in_", "feature_names_in_", "_n_inputs", "_was_2d")
     if reset:
         probe._n_inputs, probe._was_2d = sequences.n_inputs, sequences.kind == "2-D"
     if sequences.kind == "2-D" and (probe._was_2d or reset):

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators.checks import check_X
 from numba_lstm.parameters import Layout
-from numba_lstm.sequences import Batch, Sequences
+from numba_lstm.sequences import Sequences
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.targets import Targets
@@ -106,9 +106,7 @@ class FittedMixin:
         found = [()] * len(sequences)
         for index, batch in self._batches(sequences, network, kept=7):
             states = network.states(theta, batch)
-            for i, *rows in zip(
-                index, *(np.split(part, batch.starts[1:-1]) for part in states), strict=True
-            ):
+            for i, *rows in zip(index, *(batch.split(part) for part in states), strict=True):
                 found[i] = tuple(rows)
         return tuple(sequences.restore(list(part)) for part in zip(*found, strict=True))
 
@@ -124,12 +122,13 @@ class FittedMixin:
         steps: list[Any] = [None] * len(sequences)
         for index, batch in self._batches(sequences, network):
             rows = network.predict(theta, batch).astype(np.float64)
-            for i, part in zip(index, np.split(rows, batch.starts[1:-1]), strict=True):
+            for i, part in zip(index, batch.split(rows), strict=True):
                 steps[i] = part
         return steps, sequences
 
     def _prepare(self, X):
-        check_is_fitted(self)
+        if not hasattr(self, "theta_"):
+            check_is_fitted(self)
         sequences, _ = check_X(self, X, reset=False)
         # As a plain array: one that joblib maps from a file is another type to Numba.
         theta = np.require(np.asarray(self.theta_), requirements="W")
@@ -144,7 +143,7 @@ class FittedMixin:
         F, H, _ = network.layout
         step = network.dtype.itemsize * (2 * F + 1 + kept * H)
         for index in sequences.parts(max_steps=max(1, 2**22 // step)):
-            yield index, Batch(*sequences.gather(index))
+            yield index, sequences.batch(index)
 
     def _network(self, attributes: dict[str, Any]) -> Network:
         from numba_lstm.cpu.threads import resolve_n_jobs

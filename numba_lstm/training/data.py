@@ -66,11 +66,11 @@ class Dataset:
         weighted mean over all targets of the dataset.
         """
         index = self.sequences.by_length(index)
-        values, starts = self.sequences.gather(index)
         y, weight = self._targets_and_weight(index)
         y = (y - self.target_mean) / self.target_scale
         weight = weight / (self.mean_weight * len(index))
-        return Batch(values, starts, y.astype(dtype), weight.astype(dtype))
+        batch = self.sequences.batch(index)
+        return batch._replace(y=y.astype(dtype), weight=weight.astype(dtype))
 
     def all_targets(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
         """Return all targets, standardised, and weights that sum to 1."""
@@ -102,8 +102,8 @@ class Dataset:
         """Targets (Q, K) and weights (Q,) of some sequences, in their order."""
         weight = self.weight[index]
         if isinstance(self.targets, Sequences):
-            y, starts = self.targets.gather(index)
-            weight = np.repeat(weight, np.diff(starts))
+            y, _ = self.targets.gather(index)
+            weight = np.repeat(weight, self.sequences.lengths[index])
         else:
             y = self.targets[index]
         if self.class_weight is not None:

@@ -189,7 +189,9 @@ def _skill(loss, null_loss):
 def _total_loss(network, out, y, weight):
     """Weighted sum of the loss over outputs."""
     kind, parameter = network.loss, network.loss_parameter
-    return float(loss_rows(kind, parameter, out, y, weight, np.empty_like(out), 0, len(out)))
+    rows = np.empty(len(out), out.dtype)
+    loss_rows(kind, parameter, out, y, weight, np.empty_like(out), rows, 0, len(out))
+    return float(rows.sum(dtype=np.float64))
 
 
 def _null_loss(network, data):

@@ -1,0 +1,373 @@
+"""Arithmetic that reads the same for a number, for a vector register, and for NumPy.
+
+LLVM vectorises a loop over numbers when it can prove that it may: eight arrays in one
+loop need some twenty comparisons of addresses in front of it, and what is left over at
+its end runs one number at a time. Here the vector is a type of its own instead. The
+equations of cell.py, written once, compile for a float (as on a GPU) and for a
+:class:`Vector`, and run on NumPy arrays under ``NUMBA_DISABLE_JIT=1``. On the CPU a gate
+loop goes in vectors by construction, to its last element (docs/performance.md has the gain).
+
+Each operation is a plain function, which is what runs without the JIT, and an emitter
+of LLVM instructions that takes its place in compiled code.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer, infer_global, signature
+from numba.extending import models, register_model, type_callable
+from numba.np import arrayobj
+
+
+def vector_bits() -> int:
+    """Width in bits of the vectors that the kernels are compiled for."""
+    if (config.CPU_NAME or "") == "generic":
+        return 128
+    features = config.CPU_FEATURES
+    if features is None:
+        host = llvm.get_host_cpu_features()
+        enabled = {name for name, present in host.items() if present}
+    else:
+        enabled = {name[1:] for name in features.split(",") if name.startswith("+")}
+    if "avx512f" in enabled:
+        return 512
+    return 256 if {"avx2", "fma"} <= enabled else 128
+
+
+BITS = vector_bits()
+
+
+class Vector(types.Type):
+    """A vector register of float32 or float64, in compiled code.
+
+    Parameters
+    ----------
+    dtype : numba.types.Float
+        Type of the elements.
+    """
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Vector({dtype}, {BITS})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector):
+        super().__init__(manager, vector, llvm_vector(vector.dtype))
+
+
+def llvm_real(dtype: types.Float) -> ir.Type:
+    """LLVM's type of one element."""
+    return ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+
+
+def llvm_vector(dtype: types.Float) -> ir.VectorType:
+    """LLVM's type of a vector."""
+    return ir.VectorType(llvm_real(dtype), BITS // dtype.bitwidth)
+
+
+def splat(builder: ir.IRBuilder, value: ir.Value, vector: ir.VectorType) -> ir.Value:
+    """Emit a vector that has ``value`` in every lane."""
+    undefined = ir.Constant(ir.VectorType(value.type, vector.count), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, undefined, lanes)
+
+
+def llvm_function(builder: ir.IRBuilder, name: str, result: ir.Type, arguments: list) -> Any:
+    """Declare a function, an LLVM intrinsic say, in the module under construction."""
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def suffix(kind: ir.Type) -> str:
+    """Part of an LLVM intrinsic's name that stands for a type."""
+    lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    element = kind.element if lanes else kind
+    return f"{lanes}f{32 if isinstance(element, ir.FloatType) else 64}"
+
+
+# -- numbers and vectors ------------------------------------------------------------
+
+
+def _common(args):
+    """Type of an operation on numbers and vectors of one dtype, or None."""
+    dtypes = {getattr(arg, "dtype", arg) for arg in args}
+    if len(dtypes) != 1 or not dtypes <= {types.float32, types.float64}:
+        return None
+    vectors = [arg for arg in args if isinstance(arg, Vector)]
+    return vectors[0] if vectors else args[0]
+
+
+def _emit(builder, emit, sig, args):
+    """Emit an operation whose arguments are numbers and vectors of one dtype."""
+    if isinstance(sig.return_type, Vector):
+        vector = llvm_vector(sig.return_type.dtype)
+        args = [
+            arg if isinstance(kind, Vector) else splat(builder, arg, vector)
+            for kind, arg in zip(sig.args, args, strict=True)
+        ]
+    return emit(builder, *args)
+
+
+def _define(function: Callable, emit: Callable, n_args: int) -> None:
+    """Teach Numba a function, or for vectors an operator."""
+    own = function.__module__ == __name__  # operators of numbers are Numba's business
+
+    class Template(AbstractTemplate):
+        key = function
+
+        def generic(self, args, kws):
+            if len(args) != n_args or not (own or any(isinstance(a, Vector) for a in args)):
+                return None
+            result = _common(args)
+            return None if result is None else signature(result, *args)
+
+    infer(Template)
+    infer_global(function, types.Function(Template))
+
+    def lower(context, builder, sig, args):
+        return _emit(builder, emit, sig, args)
+
+    for number in range(1 << n_args):
+        kinds = [(Vector, types.Float)[number >> k & 1] for k in range(n_args)]
+        if own or Vector in kinds:
+            lower_builtin(function, *kinds)(lower)
+
+
+def _operation(emit: Callable) -> Callable:
+    """Decorate a function with what it is in compiled code."""
+
+    def decorate(function):
+        _define(function, emit, function.__code__.co_argcount)
+        return function
+
+    return decorate
+
+
+_define(operator.add, lambda builder, x, y: builder.fadd(x, y), 2)
+_define(operator.sub, lambda builder, x, y: builder.fsub(x, y), 2)
+_define(operator.mul, lambda builder, x, y: builder.fmul(x, y), 2)
+_define(operator.truediv, lambda builder, x, y: builder.fdiv(x, y), 2)
+_define(operator.neg, lambda builder, x: builder.fneg(x), 1)
+
+
+def _intrinsic(name):
+    def emit(builder, *args):
+        kind = args[0].type
+        function = llvm_function(builder, f"llvm.{name}.{suffix(kind)}", kind, [kind] * len(args))
+        return builder.call(function, args)
+
+    return emit
+
+
+# fmuladd, not fma: without FMA instructions the latter is a library call.
+@_operation(_intrinsic("fmuladd"))
+def fma(x: Any, y: Any, z: Any) -> Any:
+    """Return x y + z, rounded once with FMA instructions."""
+    return x * y + z
+
+
+@_operation(_intrinsic("fabs"))
+def magnitude(x: Any) -> Any:
+    """Return |x|."""
+    return abs(x)
+
+
+@_operation(_intrinsic("copysign"))
+def copysign(x: Any, y: Any) -> Any:
+    """Return x with the sign of y."""
+    return np.copysign(x, y)
+
+
+@_operation(lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), y, x))
+def at_most(x: Any, bound: Any) -> Any:
+    """Return the lesser of x and a bound; NaN where x is NaN."""
+    return np.where(x > bound, bound, x)[()]
+
+
+@_operation(lambda builder, x, y: builder.select(builder.fcmp_ordered("<", x, y), y, x))
+def at_least(x: Any, bound: Any) -> Any:
+    """Return the greater of x and a bound; NaN where x is NaN."""
+    return np.where(x < bound, bound, x)[()]
+
+
+# Bits of the mantissa, and what is added to the exponent.
+_FORMATS = {np.float32: (np.int32, 23, 127), np.float64: (np.int64, 52, 1023)}
+
+
+def _emit_power_of_two(builder, z):
+    kind = z.type
+    single = suffix(kind).endswith("32")
+    _, shift, bias = _FORMATS[np.float32 if single else np.float64]
+    integer = ir.IntType(32 if single else 64)
+    if isinstance(kind, ir.VectorType):
+        number = ir.VectorType(integer, kind.count)
+        shift, bias = [shift] * kind.count, [bias << shift] * kind.count
+    else:
+        number, bias = integer, bias << shift
+    bits = builder.shl(builder.bitcast(z, number), ir.Constant(number, shift))
+    return builder.bitcast(builder.add(bits, ir.Constant(number, bias)), kind)
+
+
+@_operation(_emit_power_of_two)
+def power_of_two(z: Any) -> Any:
+    """Return 2^n for the integer n in the low bits of z's mantissa."""
+    integer, shift, bias = _FORMATS[z.dtype.type]
+    bits = (np.asarray(z).view(integer) << shift) + (bias << shift)
+    return bits.astype(integer).view(z.dtype)[()]
+
+
+def constant(x: Any, single: float, double: float | None = None) -> Any:
+    """Return a number of x's dtype, which goes with numbers and with vectors.
+
+    ``double``, if given, takes the place of ``single`` in float64.
+    """
+    dtype = np.asarray(x).dtype.type
+    return dtype(single if double is None or dtype is np.float32 else double)
+
+
+@type_callable(constant)
+def _type_constant(context):
+    return lambda x, single, double=None: getattr(x, "dtype", x)
+
+
+@lower_builtin(constant, types.Any, types.Float)
+@lower_builtin(constant, types.Any, types.Float, types.Float)
+def _lower_constant(context, builder, sig, args):
+    which = -1 if sig.return_type == types.float64 else 1
+    return context.cast(builder, args[which], sig.args[which], sig.return_type)
+
+
+# -- memory -------------------------------------------------------------------------
+
+
+def lanes(array: np.ndarray) -> int:
+    """Elements of an array's dtype in a vector."""
+    return BITS // 8 // array.itemsize
+
+
+@type_callable(lanes)
+def _type_lanes(context):
+    return lambda array: types.intp
+
+
+@lower_builtin(lanes, types.Array)
+def _lower_lanes(context, builder, sig, args):
+    return context.get_constant(types.intp, BITS // sig.args[0].dtype.bitwidth)
+
+
+def first_lanes(builder: ir.IRBuilder, n: ir.Value, count: int) -> ir.Value:
+    """Emit a mask of the first n lanes."""
+    indices = ir.VectorType(ir.IntType(64), count)
+    return builder.icmp_signed(
+        "<", ir.Constant(indices, list(range(count))), splat(builder, n, indices)
+    )
+
+
+def emit_load(builder, vector, pointer, mask=None):
+    """Emit the load of a vector from a pointer to its first element."""
+    where = builder.bitcast(pointer, vector.as_pointer())
+    size = 4 if suffix(vector).endswith("32") else 8
+    if mask is None:
+        value = builder.load(where)
+        value.align = size
+        return value
+    function = llvm_function(
+        builder,
+        f"llvm.masked.load.{suffix(vector)}.p0{suffix(vector)}",
+        vector,
+        [where.type, ir.IntType(32), mask.type, vector],
+    )
+    align = ir.Constant(ir.IntType(32), size)
+    return builder.call(function, [where, align, mask, ir.Constant(vector, None)])
+
+
+def emit_store(builder, value, pointer, mask=None):
+    """Emit the store of a vector to a pointer to its first element."""
+    vector = value.type
+    where = builder.bitcast(pointer, vector.as_pointer())
+    size = 4 if suffix(vector).endswith("32") else 8
+    if mask is None:
+        builder.store(value, where).align = size
+        return
+    function = llvm_function(
+        builder,
+        f"llvm.masked.store.{suffix(vector)}.p0{suffix(vector)}",
+        ir.VoidType(),
+        [vector, where.type, ir.IntType(32), mask.type],
+    )
+    builder.call(function, [value, where, ir.Constant(ir.IntType(32), size), mask])
+
+
+def load(array: np.ndarray, start: int, n: int) -> Any:
+    """Load ``n`` elements of a C-contiguous array, from its element ``start`` on.
+
+    Lanes from n on are zero; with n at least the number of lanes, all are loaded.
+    Bounds are not checked.
+    """
+    return array.reshape(-1)[start : start + min(n, lanes(array))].copy()
+
+
+def store(vector: Any, array: np.ndarray, start: int, n: int) -> None:
+    """Store the first ``n`` lanes of a vector; see :func:`load`."""
+    array.reshape(-1)[start : start + min(n, lanes(array))] = vector
+
+
+@type_callable(load)
+def _type_load(context):
+    def typer(array, start, n):
+        contiguous = isinstance(array, types.Array) and array.layout == "C"
+        return Vector(array.dtype) if contiguous else None
+
+    return typer
+
+
+@type_callable(store)
+def _type_store(context):
+    return lambda vector, array, start, n: types.none
+
+
+def _address(context, builder, kind, array, start):
+    data = arrayobj.make_array(kind)(context, builder, array).data
+    return builder.gep(data, [start])
+
+
+@lower_builtin(load, types.Array, types.Integer, types.Integer)
+def _lower_load(context, builder, sig, args):
+    vector = llvm_vector(sig.return_type.dtype)
+    pointer = _address(context, builder, sig.args[0], *args[:2])
+    whole = builder.icmp_signed(">=", args[2], ir.Constant(args[2].type, vector.count))
+    with builder.if_else(whole) as (all_lanes, some_lanes):
+        with all_lanes:
+            value, block = emit_load(builder, vector, pointer), builder.block
+        with some_lanes:
+            mask = first_lanes(builder, args[2], vector.count)
+            part, part_block = emit_load(builder, vector, pointer, mask), builder.block
+    result = builder.phi(vector)
+    result.add_incoming(value, block)
+    result.add_incoming(part, part_block)
+    return result
+
+
+@lower_builtin(store, Vector, types.Array, types.Integer, types.Integer)
+def _lower_store(context, builder, sig, args):
+    value, array, start, n = args
+    pointer = _address(context, builder, sig.args[1], array, start)
+    whole = builder.icmp_signed(">=", n, ir.Constant(n.type, value.type.count))
+    with builder.if_else(whole) as (all_lanes, some_lanes):
+        with all_lanes:
+            emit_store(builder, value, pointer)
+        with some_lanes:
+            mask = first_lanes(builder, n, value.type.count)
+            emit_store(builder, value, pointer, mask)
+    return context.get_dummy_value()
