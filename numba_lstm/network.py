@@ -6,6 +6,7 @@ Everything that trains a network, whatever the optimiser, calls the one
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from typing import NamedTuple
@@ -17,9 +18,9 @@ from numba_lstm.cpu.matmul import scratch_size
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 
-# Sequences that go through the network side by side: enough rows for each weight that
-# comes from the cache, and few enough for their gates to stay in it.
-_BLOCK_ROWS = 32
+# Sequences of a block, at most, up to _SMALL hidden units and (twice as many) above: enough
+# rows for each weight that comes from the cache, few enough to keep many cores busy.
+_BLOCK_ROWS, _SMALL = 16, 256
 
 # Weights that one thread packs in some 10 microseconds.
 _FEW_WEIGHTS = 50_000
@@ -40,15 +41,15 @@ class Inputs(NamedTuple):
     ----------
     values, starts
         As in :class:`Batch`.
-    steps : ndarray of int64 of shape (T + 1,)
-        Where the rows of each time step begin among the S packed rows; the last is S.
+    ends : ndarray of int64 of shape (B + 1,)
+        0, and the number of time steps of all sequences up to each one; the last is S.
     mean, inverse_scale : ndarray of float64 of shape (F,)
         Standardisation.
     """
 
     values: np.ndarray
     starts: np.ndarray
-    steps: np.ndarray
+    ends: np.ndarray
     mean: np.ndarray
     inverse_scale: np.ndarray
 
@@ -86,7 +87,7 @@ class Workspace(NamedTuple):
     gates : ndarray of shape (S, 4H)
         The activated gates i, f, g, o; after the backward pass da.
     c : ndarray of shape (B + S, H)
-        Cells; the first B rows are the zeros before the first step.
+        Cells; the last B rows are the zeros before the first step.
     tanh_c : ndarray of shape (S, H)
         Hyperbolic tangent of the cell.
     h : ndarray of shape (Q, H)
@@ -220,7 +221,7 @@ class Network:
         inputs, blocks = self._prepare(batch)
         work = self._workspace(inputs, blocks, "train")
         if self.per_step:
-            rows = _packed_rows(inputs.steps, batch.lengths)
+            rows = _packed_rows(batch.lengths, blocks)
             given, given_weight = y, weight
             y, weight = np.empty_like(y), np.empty_like(weight)
             y[rows], weight[rows] = given, given_weight
@@ -237,7 +238,7 @@ class Network:
         work = self._workspace(inputs, blocks, "predict")
         self._run(parallel.predict, 2, theta, blocks, inputs, work, inputs, blocks, self.per_step)
         if self.per_step:
-            return work.out[_packed_rows(inputs.steps, batch.lengths)]
+            return work.out[_packed_rows(batch.lengths, blocks)]
         return work.out[: len(batch.lengths)].copy()
 
     def states(self, theta: np.ndarray, batch: Batch) -> States:
@@ -246,8 +247,8 @@ class Network:
         inputs, blocks = self._prepare(batch)
         work = self._workspace(inputs, blocks, "states")
         self._run(parallel.states, 2, theta, blocks, inputs, work, inputs, blocks)
-        rows = _packed_rows(inputs.steps, batch.lengths)
-        return States(work.h[rows], work.c[len(batch.lengths) + rows], work.gates[rows])
+        rows = _packed_rows(batch.lengths, blocks)
+        return States(work.h[rows], work.c[rows], work.gates[rows])
 
     def _run(self, task, n_stages, theta, blocks, inputs, *arguments):
         # Few weights are packed sooner than other threads are woken.
@@ -273,28 +274,23 @@ class Network:
 
     def _prepare(self, batch):
         """Return a batch's inputs and the bounds of its blocks of sequences."""
-        lengths = batch.lengths
-        B, T = len(lengths), int(lengths[0])
-        n_threads = min(self.n_threads, B)
-        n_blocks = n_threads * -(-B // (_BLOCK_ROWS * n_threads))
+        lengths, B = batch.lengths, len(batch.lengths)
+        ends = np.zeros(B + 1, np.int64)
+        np.cumsum(lengths, out=ends[1:])
+        most = _BLOCK_ROWS if self.layout.hidden_size <= _SMALL else 2 * _BLOCK_ROWS
+        n_blocks = min(B, 2 * -(-B // (2 * most)))  # an even number: two cores are common
         cuts = np.arange(n_blocks + 1)
-        if lengths[-1] == T:
-            steps = np.arange(0, (T + 1) * B, B)
+        if lengths[0] == lengths[-1]:
             blocks = cuts * B // n_blocks
-        else:
-            steps = np.zeros(T + 1, np.int64)
-            np.cumsum(B - np.cumsum(np.bincount(lengths, minlength=T + 1))[:T], out=steps[1:])
-            # Blocks of as many time steps, rather than of as many sequences.
-            done = np.cumsum(lengths)
-            blocks = np.searchsorted(done, cuts * done[-1] // n_blocks)
-            blocks[0], blocks[-1] = 0, B
+        else:  # as many time steps in each, rather than as many sequences
+            blocks = np.searchsorted(ends, cuts * ends[-1] // n_blocks)
         scale = (self.mean, self.inverse_scale)
         values, starts = np.ascontiguousarray(batch.values), np.ascontiguousarray(batch.starts)
-        return Inputs(values, starts, steps, *scale), blocks
+        return Inputs(values, starts, ends, *scale), blocks
 
     def _workspace(self, inputs, blocks, purpose):
         """Return buffers with room for a batch."""
-        S, B = int(inputs.steps[-1]), len(inputs.starts)
+        S, B = int(inputs.ends[-1]), len(inputs.starts)
         room = (S, B, len(blocks) - 1)
         kept = vars(_kept) if purpose == "predict" else self._workspaces
         key = (self.layout, self.dtype, self.per_step)
@@ -310,13 +306,13 @@ class Network:
         (F, H, K), dtype = self.layout, self.dtype
         trains, predicts = purpose == "train", purpose == "predict"
         Q = S if self.per_step or purpose == "states" else B
-        rows = B if predicts else S
+        rows = B + n_tasks * parallel.GAP if predicts else S
         shapes = {
             "xh": (rows, -(-(F + 1 + H) // _LINE) * _LINE),
             "gates": (rows, 4 * H),
-            "c": (B if predicts else B + S, H),
+            "c": (rows if predicts else B + S, H),
             "tanh_c": (0 if predicts else S, H),
-            "h": (B if predicts else Q, H),
+            "h": (rows if predicts else Q, H),
             "out": (0 if purpose == "states" else Q, K),
             "d_out": (Q if trains else 0, K),
             "row_loss": (Q if trains else 0,),
@@ -346,8 +342,15 @@ def _aligned(shapes, dtype):
     return arrays
 
 
-def _packed_rows(steps, lengths):
+def _packed_rows(lengths, blocks):
     """Return the packed row of each time step, sequence after sequence."""
-    first = np.cumsum(lengths) - lengths
-    t = np.arange(steps[-1]) - np.repeat(first, lengths)
-    return steps[t] + np.repeat(np.arange(len(lengths)), lengths)
+    rows, before = [], 0
+    for s, e in itertools.pairwise(blocks):
+        part = lengths[s:e]
+        sequence = np.repeat(np.arange(e - s), part)
+        t = np.arange(len(sequence)) - np.repeat(np.cumsum(part) - part, part)
+        # Rows of step t begin behind those of the steps before it.
+        at_step = np.cumsum(np.bincount(t)) if len(t) else t
+        rows.append(before + (at_step - np.bincount(t))[t] + sequence if len(t) else t)
+        before += len(sequence)
+    return np.concatenate(rows)

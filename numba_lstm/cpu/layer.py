@@ -1,11 +1,10 @@
 """One block of sequences through one LSTM layer and its head, serial.
 
-A batch holds its sequences in order of falling length, so that those still running
-at step t are its first ones. Its rows are packed: step after step, and inside a step
-the running sequences together; the rows of step t are steps[t]:steps[t + 1]. There
-is no padding anywhere: a finished sequence costs nothing. Block ``s:e`` of a batch
-owns the rows steps[t] + s to steps[t] + e of each step, as far as they run. Blocks
-only share out the work: no number depends on them.
+A batch holds its sequences in order of falling length, so that those of a block still
+running at step t are its first ones. What a block computes lies in packed rows: step
+after step, and inside a step the running sequences together. There is no padding: a
+finished sequence costs nothing. Block ``s:e`` owns the rows ends[s]:ends[e], where
+ends[i] is the number of time steps of all sequences before i.
 
 The equations' numbers are those of cell.py.
 """
@@ -123,9 +122,11 @@ def differentiate(gates, q, c, before, tanh_c, dh, dc, at, n):
 
 
 @helper
-def _running(steps, t, s, e):
-    """How many of the sequences s to e run at step t."""
-    return max(min(e, steps[t + 1] - steps[t]) - s, 0) if t < steps.size - 1 else 0
+def _running(ends, t, s, n):
+    """How many of the n sequences from s on run at step t."""
+    while n > 0 and ends[s + n] - ends[s + n - 1] <= t:
+        n -= 1
+    return n
 
 
 @helper
@@ -135,53 +136,52 @@ def forward_block(work, inputs, s, e, every_step):
     With ``every_step`` row p of h is h_t of packed row p, else row i is the last
     hidden state of sequence i.
     """
-    xh, h, starts, steps = work.xh, work.h, inputs.starts, inputs.steps
-    H, x_size, B, n = h.shape[1], inputs.mean.size + 1, starts.size, e - s
-    for q in range(s, e):
-        xh[q, x_size : x_size + H] = 0  # h_0
-        work.c[q, :] = 0
-    before = s
-    for t in range(steps.size - 1):
-        p = steps[t] + s
+    xh, h, starts, ends = work.xh, work.h, inputs.starts, inputs.ends
+    H, x_size, n, p = h.shape[1], inputs.mean.size + 1, e - s, ends[s]
+    before = ends[starts.size] + s  # c_0 lies behind the packed rows
+    for r in range(n):
+        xh[p + r, x_size : x_size + H] = 0  # h_0
+        work.c[before + r, :] = 0
+    t = 0
+    while n > 0:
         for r in range(n):
             _standardise(inputs, starts[s + r] + t, xh, p + r)
         K = x_size + H if t > 0 else x_size
         product(xh, p, K, work.packed_W, work.gates, p, n, SET)
-        n_next, following = _running(steps, t + 1, s, e), steps[t + 1] + s
+        following, n_following = p + n, _running(ends, t + 1, s, n)
         at = p if every_step else s
         activate(
-            *(work.gates, p, work.c, before, B + p, work.tanh_c),
-            *(h, at, xh, x_size, following, n_next, n),
+            *(work.gates, p, work.c, before, p, work.tanh_c),
+            *(h, at, xh, x_size, following, n_following, n),
         )
-        if n_next == 0:
-            break
-        before, n = B + p, n_next
+        before, p, n = p, following, n_following
+        t += 1
 
 
 @helper
-def predict_block(work, inputs, b_y, s, e, per_step):
+def predict_block(work, inputs, b_y, s, e, first, per_step):
     """Forward pass of sequences s to e that keeps nothing but its outputs.
 
-    Each sequence has one row everywhere. Each number is computed as in
-    :func:`forward_block`, to the last bit.
+    Each sequence has one row everywhere, from row ``first`` on. Each number is computed
+    as in :func:`forward_block`, to the last bit.
     """
-    xh, h, c, starts, steps = work.xh, work.h, work.c, inputs.starts, inputs.steps
-    H, x_size, n = h.shape[1], inputs.mean.size + 1, e - s
-    for q in range(s, e):
+    xh, h, c, starts, ends = work.xh, work.h, work.c, inputs.starts, inputs.ends
+    H, x_size, n, p = h.shape[1], inputs.mean.size + 1, e - s, ends[s]
+    for q in range(first, first + n):
         c[q, :] = 0
-    for t in range(steps.size - 1):
-        for q in range(s, s + n):
-            _standardise(inputs, starts[q] + t, xh, q)
+    t = 0
+    while n > 0:
+        for r in range(n):
+            _standardise(inputs, starts[s + r] + t, xh, first + r)
         K = x_size + H if t > 0 else x_size
-        product(xh, s, K, work.packed_W, work.gates, s, n, SET)
-        activate(work.gates, s, c, s, s, None, h, s, xh, x_size, s, n, n)
+        product(xh, first, K, work.packed_W, work.gates, first, n, SET)
+        activate(work.gates, first, c, first, first, None, h, first, xh, x_size, first, n, n)
         if per_step:
-            _outputs(work, b_y, s, steps[t] + s, n)
-        n = _running(steps, t + 1, s, e)
-        if n == 0:
-            break
+            _outputs(work, b_y, first, p, n)
+        t, p = t + 1, p + n
+        n = _running(ends, t, s, n)
     if not per_step:
-        _outputs(work, b_y, s, s, e - s)
+        _outputs(work, b_y, first, s, e - s)
 
 
 @helper
@@ -195,29 +195,26 @@ def _outputs(work, b_y, row, q, n):
 
 
 @helper
-def head_block(work, b_y, steps, s, e, per_step, targets):
+def head_block(work, b_y, ends, s, e, per_step, targets):
     """Outputs, losses and their gradients of sequences s to e."""
-    for t in range(steps.size - 1 if per_step else 1):
-        q = steps[t] + s if per_step else s
-        n = _running(steps, t, s, e)
-        _outputs(work, b_y, q, q, n)
-        loss_rows(
-            *(targets.kind, targets.parameter, work.out, targets.y, targets.weight),
-            *(work.d_out, work.row_loss, q, q + n),
-        )
+    first, last = (ends[s], ends[e]) if per_step else (s, e)
+    _outputs(work, b_y, first, first, last - first)
+    loss_rows(
+        *(targets.kind, targets.parameter, work.out, targets.y, targets.weight),
+        *(work.d_out, work.row_loss, first, last),
+    )
 
 
 @helper
-def backward_block(work, steps, s, e, per_step):
+def backward_block(work, ends, s, e, per_step):
     """Backpropagation through time for sequences s to e: ``work.gates`` becomes da."""
     gates, dh, dc, d_out = work.gates, work.dh, work.dc, work.d_out
-    H, K, B = dh.shape[1], d_out.shape[1], steps[1] - steps[0]
-    # Of type int64 from the start: as literals they would be compiled for separately.
-    later, p_later = np.int64(0), np.int64(0)
-    for t in range(steps.size - 2, -1, -1):
-        n, p = _running(steps, t, s, e), steps[t] + s
-        if n == 0:
-            continue
+    H, K = dh.shape[1], d_out.shape[1]
+    # Of type int64 from the start: as a literal it would be compiled for separately.
+    later, p_later = np.int64(0), ends[e]
+    n = _starting_at(ends, ends[s + 1] - ends[s] - 1, s, e, later)
+    for t in range(ends[s + 1] - ends[s] - 1, -1, -1):
+        p = p_later - n
         if later > 0:
             product(gates, p_later, 4 * H, work.packed_W_hT, dh, s, later, SET)
             if per_step:
@@ -227,9 +224,18 @@ def backward_block(work, steps, s, e, per_step):
             product(d_out, q + later, K, work.packed_W_y, dh, s + later, n - later, SET)
             for row in range(s + later, s + n):
                 dc[row, :] = 0
-        before = B + steps[t - 1] + s if t > 0 else s
+        n_before = _starting_at(ends, t - 1, s, e, n)
+        before = p - n_before if t > 0 else ends[ends.size - 1] + s
         differentiate(gates, p, work.c, before, work.tanh_c, dh, dc, s, n)
-        later, p_later = n, p
+        later, p_later, n = n, p, n_before
+
+
+@helper
+def _starting_at(ends, t, s, e, n):
+    """How many of the sequences s to e run at step t, if n of them run at t + 1."""
+    while n < e - s and ends[s + n + 1] - ends[s + n] > t:
+        n += 1
+    return n
 
 
 @helper

@@ -20,12 +20,10 @@ _tile_max, _tile_half = make_tile(MAX_ROWS), make_tile(MAX_ROWS // 2)
 # What becomes of C. Numba would compile a function once more for a literal True.
 SET, ADD = np.bool_(False), np.bool_(True)
 
-# Rows of B that one pass of a transposed product takes: at two vectors of 64 bytes
-# a row they fill half of a 48 KB first-level cache.
-_DEPTH = 192
-# Columns of A that one pass of it copies together: with _DEPTH rows a fifth of a
-# second-level cache of 1 MB.
-_BREADTH = 256
+# Rows that one pass of a transposed product takes: at two vectors of 64 bytes a row they
+# fill half of a 48 KB first-level cache. And the columns of A, in float32, that it copies
+# together: up to half of a second-level cache of 1 MB.
+_DEPTH, _BREADTH = 192, 768
 
 
 @helper
@@ -75,60 +73,51 @@ def _add_transposed_product(A, B, n, C, first, last, scratch):
     # The rows of wide matrices all fall into the same few sets of the first-level
     # cache: what is used again for many tiles is first copied together.
     copied = M >= 128 and N * size >= 4096
-    breadth = _BREADTH if copied else M
-    B_panel, A_panels = scratch[: _DEPTH * whole], scratch[_DEPTH * whole :]
+    breadth = _BREADTH * 4 // size if copied else M
+    b, a = scratch.ctypes.data, scratch.ctypes.data + _DEPTH * whole * size
     for k in range(0, n, _DEPTH):
         depth = min(_DEPTH, n - k)
         for m in range(0, M, breadth):
             m_end = min(m + breadth, M)
             if copied:
-                _copy_tiles(A, k, depth, m, m_end, A_panels)
+                _copy_panels(A, k, depth, m, m_end, scratch, _DEPTH * whole, MAX_ROWS)
             for j in range(first, last, whole):
                 width = min(whole, last - j)
                 c_j = C.ctypes.data + (m * N + j) * size
-                if copied:
-                    _copy_panel(B, k, depth, j, width, B_panel)
-                    for tile in range((m_end - m + MAX_ROWS - 1) // MAX_ROWS):
-                        i = tile * MAX_ROWS
-                        rows = min(MAX_ROWS, m_end - m - i)
-                        a_i = A_panels.ctypes.data + i * depth * size
-                        c_i, b = c_j + i * N * size, B_panel.ctypes.data
-                        _column_of_tiles(
-                            *(zero, a_i, one, rows, b, width, depth, c_i, N, rows),
-                            *(width, ADD, size),
-                        )
-                else:
+                if not copied:
                     a_k = A.ctypes.data + k * a_row * size
                     b_k = B.ctypes.data + (k * N + j) * size
                     _column_of_tiles(
                         *(zero, a_k, one, a_row, b_k, N, depth, c_j, N, M, width, ADD, size)
                     )
+                    continue
+                _copy_panels(B, k, depth, j, j + width, scratch, 0, whole)
+                for tile in range((m_end - m + MAX_ROWS - 1) // MAX_ROWS):
+                    i = tile * MAX_ROWS
+                    a_i, c_i = a + i * depth * size, c_j + i * N * size
+                    rows = min(MAX_ROWS, m_end - m - i)
+                    _column_of_tiles(
+                        *(zero, a_i, one, rows, b, width, depth, c_i, N, rows),
+                        *(width, ADD, size),
+                    )
 
 
 @helper
-def _copy_panel(B, k, depth, j, width, panel):
-    """Copy B[k:k+depth, j:j+width], row after row."""
+def _copy_panels(B, k, depth, first, last, panels, begin, whole):
+    """Copy B[k:k+depth, first:last] to ``begin``, in panels of ``whole`` columns."""
     N, L = B.shape[1], lanes(B)
-    for row in range(depth):
-        for column in range(0, width, L):
-            n = width - column
-            store(load(B, (k + row) * N + j + column, n), panel, row * width + column, n)
-
-
-@helper
-def _copy_tiles(A, k, depth, m, m_end, panels):
-    """Copy A[k:k+depth, m:m_end], tile after tile of its columns."""
-    for i in range(m, m_end, MAX_ROWS):
-        rows = min(MAX_ROWS, m_end - i)
-        q = (i - m) * depth
+    for j in range(first, last, whole):
+        width, q = min(whole, last - j), begin + (j - first) * depth
         for row in range(depth):
-            for column in range(rows):
-                panels[q + row * rows + column] = A[k + row, i + column]
+            for column in range(0, width, L):
+                n = width - column
+                value = load(B, (k + row) * N + j + column, n)
+                store(value, panels, q + row * width + column, n)
 
 
 def scratch_size(dtype):
     """Elements of the scratch that a transposed product needs."""
-    return _DEPTH * (2 * (BITS // 8) // dtype.itemsize + _BREADTH)
+    return _DEPTH * (2 * BITS // 8 + _BREADTH * 4) // dtype.itemsize
 
 
 def _pack(W, packed, first, last):

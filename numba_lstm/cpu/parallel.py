@@ -1,8 +1,8 @@
 """The tasks of a prediction and of a training step, and how they are run.
 
-A task does its share of a stage: a block of sequences, or some columns of a matrix. No
-two tasks add to the same number, and no number depends on how the batch is cut into
-tasks: results are the same, bit for bit, for any number of threads.
+A task does its share of a stage: a block of sequences, or some columns of a matrix. How
+a batch is cut into blocks follows from the batch alone, and no two tasks add to the same
+number: results are the same, bit for bit, for any number of threads.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from numba_lstm.cpu.layer import (
     predict_block,
 )
 
+# Rows between those of two blocks in a prediction's buffers: were they neighbours, one
+# core would fetch ahead what the other is about to write.
+GAP = 8
+
 
 @kernel
 def predict(stage, task, weights, work, inputs, blocks, per_step):
@@ -34,7 +38,8 @@ def predict(stage, task, weights, work, inputs, blocks, per_step):
     if stage == 0:
         pack_share(weights, work, task, blocks.size - 1)
     else:
-        predict_block(work, inputs, weights.b_y, blocks[task], blocks[task + 1], per_step)
+        s, e = blocks[task], blocks[task + 1]
+        predict_block(work, inputs, weights.b_y, s, e, s + task * GAP, per_step)
 
 
 @kernel
@@ -49,15 +54,15 @@ def states(stage, task, weights, work, inputs, blocks):
 @kernel
 def loss_and_grad(stage, task, weights, grad, work, inputs, blocks, per_step, targets):
     """Losses of a batch and their gradient: weights are packed, then three passes."""
-    n_tasks, n_rows = blocks.size - 1, inputs.steps[-1]
+    n_tasks, n_rows = blocks.size - 1, inputs.ends[inputs.starts.size]
     if stage == 0:
         pack_share(weights, work, task, n_tasks)
         pack_backward_share(weights, work, task, n_tasks)
     elif stage == 1:
         s, e = blocks[task], blocks[task + 1]
         forward_block(work, inputs, s, e, per_step)
-        head_block(work, weights.b_y, inputs.steps, s, e, per_step, targets)
-        backward_block(work, inputs.steps, s, e, per_step)
+        head_block(work, weights.b_y, inputs.ends, s, e, per_step, targets)
+        backward_block(work, inputs.ends, s, e, per_step)
     else:
         n_outputs = n_rows if per_step else inputs.starts.size
         gradient_share(work, grad, n_rows, n_outputs, task, n_tasks)
