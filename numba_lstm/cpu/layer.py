@@ -31,9 +31,8 @@ _LARGEST = 1e18
 
 
 @helper
-def _standardise(inputs, source, xh, row):
-    """Write x_t and the one that goes with the bias into a row of xh."""
-    values, mean, inverse_scale = inputs.values, inputs.mean, inputs.inverse_scale
+def standardise(values, source, mean, inverse_scale, xh, row):
+    """Write row ``source`` of the inputs, and the bias's one, into a row of xh."""
     F = values.shape[1]
     for j in range(F):
         # The difference is formed in float64 before it is rounded.
@@ -136,23 +135,26 @@ def forward_block(work, inputs, s, e, every_step):
     With ``every_step`` row p of h is h_t of packed row p, else row i is the last
     hidden state of sequence i.
     """
-    xh, h, starts, ends = work.xh, work.h, inputs.starts, inputs.ends
-    H, x_size, n, p = h.shape[1], inputs.mean.size + 1, e - s, ends[s]
+    # Taken out of the tuples once: each time counts a reference, atomically.
+    xh, gates, c, tanh_c, h = work.xh, work.gates, work.c, work.tanh_c, work.h
+    values, starts, ends, mean, inverse_scale = inputs
+    packed_W = work.packed_W
+    H, x_size, n, p = h.shape[1], mean.size + 1, e - s, ends[s]
     before = ends[starts.size] + s  # c_0 lies behind the packed rows
     for r in range(n):
         xh[p + r, x_size : x_size + H] = 0  # h_0
-        work.c[before + r, :] = 0
+        c[before + r, :] = 0
     t = 0
     while n > 0:
         for r in range(n):
-            _standardise(inputs, starts[s + r] + t, xh, p + r)
+            standardise(values, starts[s + r] + t, mean, inverse_scale, xh, p + r)
         K = x_size + H if t > 0 else x_size
-        product(xh, p, K, work.packed_W, work.gates, p, n, SET)
+        product(xh, p, K, packed_W, gates, p, n, SET)
         following, n_following = p + n, _running(ends, t + 1, s, n)
         at = p if every_step else s
         activate(
-            *(work.gates, p, work.c, before, p, work.tanh_c),
-            *(h, at, xh, x_size, following, n_following, n),
+            *(gates, p, c, before, p, tanh_c, h, at, xh, x_size),
+            *(following, n_following, n),
         )
         before, p, n = p, following, n_following
         t += 1
@@ -165,40 +167,41 @@ def predict_block(work, inputs, b_y, s, e, first, per_step):
     Each sequence has one row everywhere, from row ``first`` on. Each number is computed
     as in :func:`forward_block`, to the last bit.
     """
-    xh, h, c, starts, ends = work.xh, work.h, work.c, inputs.starts, inputs.ends
-    H, x_size, n, p = h.shape[1], inputs.mean.size + 1, e - s, ends[s]
+    xh, gates, c, h, out = work.xh, work.gates, work.c, work.h, work.out
+    values, starts, ends, mean, inverse_scale = inputs
+    packed_W, packed_W_yT = work.packed_W, work.packed_W_yT
+    H, x_size, n, p = h.shape[1], mean.size + 1, e - s, ends[s]
     for q in range(first, first + n):
         c[q, :] = 0
     t = 0
     while n > 0:
         for r in range(n):
-            _standardise(inputs, starts[s + r] + t, xh, first + r)
+            standardise(values, starts[s + r] + t, mean, inverse_scale, xh, first + r)
         K = x_size + H if t > 0 else x_size
-        product(xh, first, K, work.packed_W, work.gates, first, n, SET)
-        activate(work.gates, first, c, first, first, None, h, first, xh, x_size, first, n, n)
+        product(xh, first, K, packed_W, gates, first, n, SET)
+        activate(gates, first, c, first, first, None, h, first, xh, x_size, first, n, n)
         if per_step:
-            _outputs(work, b_y, first, p, n)
+            outputs(h, first, packed_W_yT, b_y, out, p, n)
         t, p = t + 1, p + n
         n = _running(ends, t, s, n)
     if not per_step:
-        _outputs(work, b_y, first, s, e - s)
+        outputs(h, first, packed_W_yT, b_y, out, s, e - s)
 
 
 @helper
-def _outputs(work, b_y, row, q, n):
+def outputs(h, row, packed_W_yT, b_y, out, q, n):
     """Outputs q to q+n from rows ``row`` on of h: out = h W_y^T + b_y."""
-    out = work.out
     for r in range(q, q + n):
         for k in range(b_y.size):  # not out[r] = b_y: its error message compiles for 1.6 s
             out[r, k] = b_y[k]
-    product(work.h, row, work.h.shape[1], work.packed_W_yT, out, q, n, ADD)
+    product(h, row, h.shape[1], packed_W_yT, out, q, n, ADD)
 
 
 @helper
 def head_block(work, b_y, ends, s, e, per_step, targets):
     """Outputs, losses and their gradients of sequences s to e."""
     first, last = (ends[s], ends[e]) if per_step else (s, e)
-    _outputs(work, b_y, first, first, last - first)
+    outputs(work.h, first, work.packed_W_yT, b_y, work.out, first, last - first)
     loss_rows(
         *(targets.kind, targets.parameter, work.out, targets.y, targets.weight),
         *(work.d_out, work.row_loss, first, last),
@@ -208,7 +211,10 @@ def head_block(work, b_y, ends, s, e, per_step, targets):
 @helper
 def backward_block(work, ends, s, e, per_step):
     """Backpropagation through time for sequences s to e: ``work.gates`` becomes da."""
-    gates, dh, dc, d_out = work.gates, work.dh, work.dc, work.d_out
+    # Taken out of the tuple once: each time counts a reference, atomically.
+    gates, c, tanh_c, d_out = work.gates, work.c, work.tanh_c, work.d_out
+    dh, dc = work.dh, work.dc
+    packed_W_hT, packed_W_y = work.packed_W_hT, work.packed_W_y
     H, K = dh.shape[1], d_out.shape[1]
     # Of type int64 from the start: as a literal it would be compiled for separately.
     later, p_later = np.int64(0), ends[e]
@@ -216,17 +222,17 @@ def backward_block(work, ends, s, e, per_step):
     for t in range(ends[s + 1] - ends[s] - 1, -1, -1):
         p = p_later - n
         if later > 0:
-            product(gates, p_later, 4 * H, work.packed_W_hT, dh, s, later, SET)
+            product(gates, p_later, 4 * H, packed_W_hT, dh, s, later, SET)
             if per_step:
-                product(d_out, p, K, work.packed_W_y, dh, s, later, ADD)
+                product(d_out, p, K, packed_W_y, dh, s, later, ADD)
         if n > later:  # these sequences end here
             q = p if per_step else s
-            product(d_out, q + later, K, work.packed_W_y, dh, s + later, n - later, SET)
+            product(d_out, q + later, K, packed_W_y, dh, s + later, n - later, SET)
             for row in range(s + later, s + n):
                 dc[row, :] = 0
         n_before = _starting_at(ends, t - 1, s, e, n)
         before = p - n_before if t > 0 else ends[ends.size - 1] + s
-        differentiate(gates, p, work.c, before, work.tanh_c, dh, dc, s, n)
+        differentiate(gates, p, c, before, tanh_c, dh, dc, s, n)
         later, p_later, n = n, p, n_before
 
 

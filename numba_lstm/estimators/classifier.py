@@ -288,7 +288,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If X is not like the X that the estimator was fitted on.
         """
-        return self._apply(X, lambda p: self.classes_[p.argmax(axis=1)], log=True)
+        return self._predict(X, self._decode)
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probability of each class.
@@ -309,7 +309,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If X is not like the X that the estimator was fitted on.
         """
-        return self._apply(X, lambda p: p)
+        return self._predict(X, _probabilities)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of :meth:`predict_proba`, finite where the latter rounds to 0.
@@ -329,7 +329,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If X is not like the X that the estimator was fitted on.
         """
-        return self._apply(X, lambda p: p, log=True)
+        return self._predict(X, _log_probabilities)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of the predictions.
@@ -361,19 +361,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             sample_weight=np.repeat(weight, sequences.lengths),
         )
 
-    def _apply(self, X, function, log=False):
-        """Apply a function of probabilities, or their logarithms, sequence by sequence."""
-        out, sequences = self._raw_predict(X)
-
-        def transform(logits: np.ndarray) -> np.ndarray:
-            if logits.shape[1] > 1:
-                return function((log_softmax if log else softmax)(logits, axis=1))
-            sigmoid = log_expit if log else expit
-            return function(np.hstack([sigmoid(-logits), sigmoid(logits)]))
-
-        if isinstance(out, np.ndarray):
-            return transform(out)
-        return sequences.restore([transform(rows) for rows in out])
+    def _decode(self, out: np.ndarray) -> np.ndarray:
+        return self.classes_[_log_probabilities(out).argmax(axis=1)]
 
     def _check_targets(
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"
@@ -415,3 +404,14 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = True
         return tags
+
+
+def _probabilities(out: np.ndarray, softmax: Any = softmax, sigmoid: Any = expit) -> np.ndarray:
+    """Probabilities (n, n_classes) from outputs (n, K): K is 1 for two classes."""
+    if out.shape[1] > 1:
+        return softmax(out, axis=1)
+    return np.hstack([sigmoid(-out), sigmoid(out)])
+
+
+def _log_probabilities(out: np.ndarray) -> np.ndarray:
+    return _probabilities(out, log_softmax, log_expit)

@@ -15,6 +15,7 @@ from numba_lstm.sequences import Sequences
 if TYPE_CHECKING:
     from numba_lstm.estimators.targets import Targets
     from numba_lstm.network import Network
+    from numba_lstm.streaming import Stream
 
 
 class GateActivations(NamedTuple):
@@ -43,6 +44,10 @@ class FittedMixin:
     @abstractmethod
     def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
         """Return the loss's constant and its parameter."""
+
+    @abstractmethod
+    def _decode(self, out: np.ndarray) -> np.ndarray:
+        """Return the predictions that belong to outputs (n, K) of the network."""
 
     @property
     def parameters_(self) -> dict[str, np.ndarray]:
@@ -101,6 +106,31 @@ class FittedMixin:
             return GateActivations(*([gate[:, part] for gate in gates] for part in parts))
         return GateActivations(*(gates[..., part] for part in parts))
 
+    def stream(self, n_streams: int | None = None) -> Stream:
+        """Predict one time step at a time, with the state held in between.
+
+        Parameters
+        ----------
+        n_streams : int, default=None
+            How many independent streams go side by side; None is one, whose steps have
+            no axis for it.
+
+        Returns
+        -------
+        Stream
+            With ``step(x)``, ``state`` and ``reset()``. It keeps today's weights.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator has not been fitted.
+        ValueError, TypeError
+            If ``n_streams`` is no positive integer.
+        """
+        from numba_lstm.streaming import Stream
+
+        return Stream(self, n_streams)
+
     def _states(self, X):
         sequences, network, theta = self._prepare(X)
         found = [()] * len(sequences)
@@ -109,6 +139,13 @@ class FittedMixin:
             for i, *rows in zip(index, *(batch.split(part) for part in states), strict=True):
                 found[i] = tuple(rows)
         return tuple(sequences.restore(list(part)) for part in zip(*found, strict=True))
+
+    def _predict(self, X, decode):
+        """Apply a function of outputs (n, K) to all of them, sequence by sequence."""
+        out, sequences = self._raw_predict(X)
+        if isinstance(out, np.ndarray):
+            return decode(out)
+        return sequences.restore([decode(rows) for rows in out])
 
     def _raw_predict(self, X: Any) -> tuple[Any, Sequences]:
         """Outputs of the network in float64: (N, K), or one (T_i, K) array a sequence."""

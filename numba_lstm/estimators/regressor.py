@@ -272,16 +272,11 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         ValueError
             If X is not like the X that the estimator was fitted on.
         """
-        out, sequences = self._raw_predict(X)
-        has_columns = self._targets.has_columns
+        return self._predict(X, self._decode)
 
-        def rescale(rows: np.ndarray) -> np.ndarray:
-            rows = rows * self.target_scale_ + self.target_mean_
-            return rows if has_columns else rows[:, 0]
-
-        if isinstance(out, np.ndarray):
-            return rescale(out)
-        return sequences.restore([rescale(rows) for rows in out])
+    def _decode(self, out: np.ndarray) -> np.ndarray:
+        y = out * self.target_scale_ + self.target_mean_
+        return y if self._targets.has_columns else y[:, 0]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Coefficient of determination R2 of the predictions.
