@@ -8,263 +8,213 @@ the faster one. Needs the extra "peers" (pip install ".[peers]").
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-WORKERS = {"ours": "ours.py", "torch": "pytorch.py", "onnxruntime": "onnx_runtime.py"}
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.report import flop, machine, picture, table
+from benchmarks.turns import HERE, best_product, once, summarise, take_turns
+
 GRID = [  # B, T, F, H
     *((32, 50, 1, 32), (16, 200, 4, 16), (32, 24, 8, 64), (64, 100, 16, 64), (32, 100, 32, 128)),
     *((256, 28, 28, 128), (128, 50, 64, 256), (64, 50, 128, 512)),
     *((32, 60, 3, 50), (64, 40, 7, 100), (20, 120, 5, 37)),
 ]
-RAGGED = [(64, 100, 16, 64), (32, 100, 32, 128)]
-RED, PLAIN = ("\033[31m", "\033[0m") if sys.stdout.isatty() else ("", "")
+TITLES = {
+    "train": "Training: one batch of fit in the steady state, beside PyTorch",
+    "predict": "Prediction of one batch, beside the better of PyTorch and ONNX Runtime",
+    "step": "One time step of one stream, beside the better of LSTMCell and ONNX Runtime",
+}
 
 
-class Worker:
-    """A library in its own process, which waits while the others are measured."""
+def grid(task, options):
+    """The grid, in training or in prediction."""
+    names = ["ours", "torch"] + ["onnxruntime"] * (task == "predict")
 
-    def __init__(self, name):
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "workers" / WORKERS[name])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+    def ask(worker, case):
+        B, T, F, H = case
+        request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads}
+        if task == "train":
+            request["batches"] = 16 if H < 256 else 4
+        return worker.ask(task, goal=options.goal, **request)
+
+    best = best_product(options.threads)
+    print(f"  best large product: {best:.0f} GFLOP/s")
+    rows = summarise(take_turns(names, GRID, options.rounds, ask), names[1:])
+
+    def rate(case):
+        return flop(*case, training=task == "train")
+
+    mean = table(TITLES[task], "B, T, F, H", rows, names, rate, best)
+    if options.picture:
+        path = str(options.picture).format(task=task)
+        picture(path, TITLES[task], "B, T, F, H", rows)
+    return {"rows": {str(c): row for c, row in rows.items()}, "mean": mean, "best": best}
+
+
+def train(options):
+    return grid("train", options)
+
+
+def predict(options):
+    return grid("predict", options)
+
+
+def step(options):
+    """One step at a time, one sequence, the state held by the caller or the library."""
+    names = ["ours", "torch", "onnxruntime"]
+    cases = [(1, 32), (16, 64), (32, 128)]
+
+    def ask(worker, case):
+        return worker.ask("step", F=case[0], H=case[1], goal=options.goal)
+
+    rows = summarise(take_turns(names, cases, options.rounds, ask), names[1:])
+    mean = table(TITLES["step"], "F, H", rows, names)
+    return {"rows": {str(c): row for c, row in rows.items()}, "mean": mean}
+
+
+def ragged(options):
+    """Lengths uniform in 10..100, beside both ways of PyTorch, and beside whole sequences."""
+    cases = [(64, 100, 16, 64), (32, 100, 32, 128)]
+
+    def ask(worker, case):
+        B, T, F, H = case
+        request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "batches": 16}
+        return worker.ask("ragged", goal=options.goal, **request)
+
+    answers = take_turns(["ours", "torch"], cases, options.rounds, ask)
+    print("\nTraining on lengths uniform in 10..100, a batch\n")
+    found = {}
+    for case, by_name in answers.items():
+        ours, whole = (
+            statistics.median(a[way] for a in by_name["ours"]) for way in ("packed", "whole")
         )
-        self.versions = json.loads(self.process.stdout.readline())
-
-    def ask(self, task, **request):
-        self.process.stdin.write(json.dumps({"task": task, **request}) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        time.sleep(0.25)  # OpenMP's threads go on spinning for a while
-        return answer
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def flop(B, T, F, H, training):
-    """Floating-point operations of the matrix products of one batch."""
-    forward = 2 * B * T * 4 * H * (F + H)
-    # Backward: dh, dW_x and dW_h; dx is not needed.
-    return forward + 2 * B * T * 4 * H * (F + 2 * H) if training else forward
-
-
-def compare(workers, cases, rounds, ask):
-    """Ask every worker about every case, in turn, ``rounds`` times."""
-    seconds = {case: {worker.name: [] for worker in workers} for case in cases}
-    for turn in range(rounds):
-        for case in cases:
-            for worker in workers:
-                answer = ask(worker, case)
-                seconds[case][worker.name].append(answer)
-        print(f"round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
-    return seconds
-
-
-def summarise(seconds, rival_names):
-    """Median seconds, and the ratio to the best rival with its spread over rounds."""
-    rows = {}
-    for case, times in seconds.items():
-        medians = {name: statistics.median(values) for name, values in times.items()}
-        best = [min(values) for values in zip(*(times[n] for n in rival_names), strict=True)]
-        ratios = [b / o for b, o in zip(best, times["ours"], strict=True)]
-        rows[case] = {
-            "seconds": medians,
-            "ratio": min(medians[name] for name in rival_names) / medians["ours"],
-            "spread": (min(ratios), max(ratios)),
+        theirs = {
+            way: statistics.median(a[way] for a in by_name["torch"])
+            for way in ("packed", "padded")
         }
-    return rows
-
-
-def table(title, rows, names, rate, best_rate):
-    """Print a comparison; losses in red."""
-    print(f"\n{title}\n")
-    head = "".join(f"{name:>13}" for name in names)
-    print(f"{'B, T, F, H':<20}{head}{'ratio':>8}{'spread':>14}{'GFLOP/s':>9}{'of best':>9}")
-    for case, row in rows.items():
-        times = "".join(f"{row['seconds'][name] * 1e3:>10.3f} ms" for name in names)
-        gflops = rate(case) / row["seconds"]["ours"] / 1e9
-        low, high = row["spread"]
-        text = (
-            f"{', '.join(map(str, case)):<20}{times}{row['ratio']:>8.2f}{low:>7.2f}..{high:<5.2f}"
+        print(
+            f"{', '.join(map(str, case)):<20}{ours * 1e3:>9.3f} ms   torch packed "
+            f"{theirs['packed'] * 1e3:.1f} ms (ratio {theirs['packed'] / ours:.2f}), padded "
+            f"{theirs['padded'] * 1e3:.1f} ms (ratio {theirs['padded'] / ours:.2f});\n"
+            f"{'':20}as many steps in sequences of one length {whole * 1e3:.3f} ms "
+            f"(ragged / this {ours / whole:.2f})"
         )
-        text += f"{gflops:>9.0f}{gflops / best_rate:>9.2f}"
-        print(f"{RED}{text}{PLAIN}" if row["ratio"] < 1 else text)
-        row["gflops"], row["of_best"] = gflops, gflops / best_rate
-    mean = statistics.geometric_mean(row["ratio"] for row in rows.values())
-    print(f"geometric mean of the ratios: {mean:.2f}")
-    return mean
+        found[str(case)] = {"ours": ours, "whole": whole, **theirs}
+    return found
 
 
-def picture(path, title, rows):
-    """Bars of the ratios, on a logarithmic axis."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    labels = [", ".join(map(str, case)) for case in rows]
-    ratios = [row["ratio"] for row in rows.values()]
-    spread = [row["spread"] for row in rows.values()]
-    errors = [
-        [max(r - low, 0) for r, (low, _) in zip(ratios, spread, strict=True)],
-        [max(high - r, 0) for r, (_, high) in zip(ratios, spread, strict=True)],
-    ]
-    figure, axes = plt.subplots(figsize=(9, 0.42 * len(rows) + 1.4), layout="constrained")
-    colours = ["#2066a8" if ratio >= 1 else "#c03b2b" for ratio in ratios]
-    bars = axes.barh(labels, ratios, color=colours, xerr=errors, ecolor="#777777")
-    axes.bar_label(bars, [f" {ratio:.2f}" for ratio in ratios], padding=12)
-    axes.axvline(1, color="#222222", lw=1)
-    axes.invert_yaxis()
-    axes.set(xlabel="times faster (above 1: this library is ahead)", ylabel="B, T, F, H")
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.set_xlim(0, max(*ratios, 1) * 1.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def startup(rounds):
+def startup(options):
     """Import and one short fit in a new process, ours with a warm cache, and PyTorch's."""
     data = "import time; began = time.perf_counter(); import numpy as np; "
     data += "X = np.random.default_rng(0).standard_normal((1000, 50, 4)).astype(np.float32); "
-    ours = data + (
-        "from numba_lstm import LSTMRegressor; "
-        "LSTMRegressor(32, max_iter=1, batch_size=64).fit(X, X[:, -1, 0]); "
-        "print(time.perf_counter() - began)"
-    )
-    torch = data + (
-        "import sys; sys.argv = ['']; "
+    code = {
+        "numpy and sklearn.base alone": data + "import sklearn.base; ",
+        "ours": data + "from numba_lstm import LSTMRegressor; "
+        "LSTMRegressor(32, max_iter=1, batch_size=64).fit(X, X[:, -1, 0]); ",
+        "torch": data + "import sys; sys.argv = ['']; "
         f"sys.path.insert(0, {str(HERE.parent)!r}); "
         "from benchmarks.workers import pytorch; "
-        "import benchmarks.workers.common as c; c.data = lambda *a: (X, X[:, -1, 0]); "
-        "pytorch.data = c.data; pytorch.median_seconds = lambda f, goal: f() or 0.0; "
-        "pytorch.train(64, 50, 4, 32, 16, 2, 0); print(time.perf_counter() - began)"
-    )
-    seconds = {"ours": [], "torch": []}
+        "pytorch.data = lambda *a: (X, X[:, -1, 0]); "
+        "pytorch.median_seconds = lambda f, goal: f() or 0.0; "
+        "pytorch.train(64, 50, 4, 32, 16, 2, 0); ",
+    }
+    seconds = {name: [] for name in code}
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"NUMBA_CACHE_DIR": cache}
-
-        def once(code):
-            done = subprocess.run(
-                [sys.executable, "-c", code], env=environment, capture_output=True, check=True
-            )
-            return float(done.stdout)
-
-        cold = once(ours)
-        for _ in range(rounds):
-            for name, code in (("ours", ours), ("torch", torch)):
-                seconds[name].append(once(code))
+        tail = "print(time.perf_counter() - began)"
+        cold = once(code["ours"] + tail, environment)
+        for _ in range(options.rounds):
+            for name, lines in code.items():
+                seconds[name].append(once(lines + tail, environment))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     print("\nA new process: import, and one epoch of 1000 x 50 x 4, H=32\n")
-    print(f"ours, nothing compiled yet   {cold:6.2f} s")
-    print(f"ours, from the cache         {medians['ours']:6.2f} s")
-    print(f"torch                        {medians['torch']:6.2f} s")
-    print(f"ours / torch                 {medians['ours'] / medians['torch']:6.2f}")
+    print(f"{'ours, nothing compiled yet':<32}{cold:6.2f} s")
+    for name, value in medians.items():
+        print(f"{name:<32}{value:6.2f} s")
+    print(f"{'ours / torch':<32}{medians['ours'] / medians['torch']:6.2f}")
     return {"cold": cold, **medians}
 
 
-def machine():
-    """One line about where this ran."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+def memory(options):
+    """Memory that one epoch adds to the process, beyond the data."""
+    print("\nTraining on 256 MB in float32 (512 in float64): N=20,000, T=100, F=32, H=64, B=64\n")
+    found = {}
+    for name, kinds in {"ours": ("float32", "float64", "memmap"), "torch": ("float32",)}.items():
+        for kind in kinds:
+            code = (
+                f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); "
+                "import json; from benchmarks.workers.memory import added; "
+                f"print(json.dumps(added({name!r}, {kind!r})))"
+            )
+            found[f"{name}, {kind}"] = once(code)
+            print(f"{name + ', ' + kind:<20}{found[f'{name}, {kind}'] / 2**20:>9.1f} MB more")
+    return found
+
+
+def scaling(options):
+    """Beside itself: odd sizes, float64, threads, and ever more data."""
+
+    def seconds(worker, B, T, F, H, batches, threads=options.threads, dtype="float32"):
+        request = {"B": B, "T": T, "F": F, "H": H, "batches": batches, "dtype": dtype}
+        return worker.ask("train", goal=options.goal, threads=threads, **request)
+
+    def gflops(worker, B, T, F, H):
+        return flop(B, T, F, H, training=True) / seconds(worker, B, T, F, H, 16) / 1e9
+
+    def ask(worker, case):
+        kind, *sizes = case
+        if kind == "odd":
+            B, T, F, H = sizes
+            return gflops(worker, B, T, F, H) / gflops(worker, B, T, F, -(-H // 16) * 16)
+        if kind == "float64":
+            return seconds(worker, *sizes, 8) / seconds(worker, *sizes, 8, dtype="float64")
+        if kind == "threads":
+            return seconds(worker, *sizes, 4, threads=1) / seconds(worker, *sizes, 4)
+        B, T, F, H, batches = sizes  # growth: nanoseconds a time step of a sequence
+        return seconds(worker, B, T, F, H, batches) / (B * T) * 1e9
+
+    odd = [("odd", *case) for case in GRID if case[3] % 16] + [("odd", 32, 28, 28, 200)]
+    float64 = [("float64", 32, 100, 32, 128), ("float64", 256, 28, 28, 128)]
+    threads = [("threads", 256, 28, 28, 128), ("threads", 64, 100, 16, 64)]
+    n = [("N", 100, 20, 16, 64, batches) for batches in (10, 100, 1000)]
+    t = [("T", 64, T, 16, 64, 16) for T in (10, 100, 500, 2000)]
+    cases = [*odd, *float64, *threads, *n, *t]
+    answers = take_turns(["ours"], cases, options.rounds, ask)
+    medians = {case: statistics.median(by_name["ours"]) for case, by_name in answers.items()}
+    print("\nThis library beside itself, training (B, T, F, H)\n")
+    for case, value in medians.items():
+        sizes = ", ".join(map(str, case[1:5]))
+        text = {
+            "odd": f"GFLOP/s at {sizes}, of those at the next multiple of 16",
+            "float64": f"speed in float64, of that in float32, at {sizes}",
+            "threads": f"times faster with {options.threads} threads than with one, at {sizes}",
+            "N": f"ns a step of a sequence, {case[-1] * 100:,} sequences at {sizes}",
+            "T": f"ns a step of a sequence, T = {case[2]:,}, at {sizes}",
+        }[case[0]]
+        print(f"{value:9.2f}  {text}")
+    return {str(case): value for case, value in medians.items()}
+
+
+TASKS = {task.__name__: task for task in (train, predict, step, ragged, startup, memory, scaling)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--task", choices=["train", "predict", "startup", "ragged", "all"], default="all"
-    )
+    parser.add_argument("--task", choices=[*TASKS, "all"], default="all")
     parser.add_argument("--quick", action="store_true", help="few, short rounds")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--picture", type=Path, help="where to draw (PNG), {task} in the name")
     options = parser.parse_args()
-    rounds, goal = (2, 0.15) if options.quick else (5, 0.6)
-    tasks = ["train", "predict", "ragged", "startup"] if options.task == "all" else [options.task]
+    options.rounds, options.goal = (2, 0.15) if options.quick else (5, 0.6)
     results = {"machine": machine(), "threads": options.threads}
-    print(f"{results['machine']}; {options.threads} threads, medians of {rounds} rounds")
-
-    def measure(task, names, cases, ask):
-        workers = [Worker(name) for name in names]
-        for worker in workers:
-            print(f"  {worker.name}: {worker.versions}")
-        best = max(
-            worker.ask("product", size=1536, threads=options.threads, goal=0.5)
-            for worker in workers
-            if worker.name != "onnxruntime"
-        )
-        print(f"  best large product of these: {best:.0f} GFLOP/s")
-        seconds = compare(workers, cases, rounds, ask)
-        for worker in workers:
-            worker.close()
-        return seconds, best
-
-    def grid(task, names):
-        def ask(worker, case):
-            B, T, F, H = case
-            request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "goal": goal}
-            if task == "train":
-                request["batches"] = 16 if H < 256 else 4
-            return worker.ask(task, **request)
-
-        seconds, best = measure(task, names, GRID, ask)
-        rows = summarise(seconds, names[1:])
-        title = {
-            "train": "Training: one batch of fit in the steady state, beside PyTorch",
-            "predict": "Prediction of one batch, beside the better of PyTorch and ONNX Runtime",
-        }[task]
-        mean = table(title, rows, names, lambda c: flop(*c, task == "train"), best)
-        if options.picture:
-            picture(str(options.picture).format(task=task), title, rows)
-        return {"rows": {str(c): row for c, row in rows.items()}, "mean": mean, "best": best}
-
-    def ragged():
-        def ask(worker, case):
-            B, T, F, H = case
-            request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "goal": goal}
-            return worker.ask("ragged", batches=16, **request)
-
-        seconds, _ = measure("ragged", ["ours", "torch"], RAGGED, ask)
-        print("\nTraining on lengths uniform in 10..100, seconds a batch\n")
-        found = {}
-        for case, answers in seconds.items():
-            ours = statistics.median(a["packed"] for a in answers["ours"])
-            theirs = {
-                way: statistics.median(a[way] for a in answers["torch"])
-                for way in ("packed", "padded")
-            }
-            print(
-                f"{', '.join(map(str, case)):<20}{ours * 1e3:>9.3f} ms   torch packed "
-                f"{theirs['packed'] * 1e3:.1f} ms (ratio {theirs['packed'] / ours:.2f}), padded "
-                f"{theirs['padded'] * 1e3:.1f} ms (ratio {theirs['padded'] / ours:.2f})"
-            )
-            found[str(case)] = {"ours": ours, **theirs}
-        return found
-
-    for task in tasks:
-        if task == "train":
-            results[task] = grid(task, ["ours", "torch"])
-        elif task == "predict":
-            results[task] = grid(task, ["ours", "torch", "onnxruntime"])
-        elif task == "ragged":
-            results[task] = ragged()
-        else:
-            results[task] = startup(rounds)
+    print(f"{results['machine']}; {options.threads} threads, medians of {options.rounds} rounds")
+    for name in TASKS if options.task == "all" else [options.task]:
+        results[name] = TASKS[name](options)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 

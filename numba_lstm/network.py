@@ -306,6 +306,7 @@ class Network:
         (F, H, K), dtype = self.layout, self.dtype
         trains, predicts = purpose == "train", purpose == "predict"
         Q = S if self.per_step or purpose == "states" else B
+        scratch = scratch_size(F + 1 + H, 4 * H, dtype.itemsize) if trains else 0
         rows = B + n_tasks * parallel.GAP if predicts else S
         shapes = {
             "xh": (rows, -(-(F + 1 + H) // _LINE) * _LINE),
@@ -322,7 +323,7 @@ class Network:
             "packed_W_hT": (H * 4 * H if trains else 0,),
             "packed_W_y": (H * K if trains else 0,),
             "packed_W_yT": (H * K,),
-            "scratch": (n_tasks if trains else 0, scratch_size(dtype)),
+            "scratch": (n_tasks, scratch),
         }
         return Workspace(**_aligned(shapes, dtype))
 

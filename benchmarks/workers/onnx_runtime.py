@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.workers.common import data, median_seconds, serve
 
 
-def _model(F, H):
+def _model(F, H, with_state=False):
+    """The network; ``with_state`` also takes and returns h and c."""
     rng = np.random.default_rng(0)
 
     def weight(name, *shape):
@@ -22,15 +23,28 @@ def _model(F, H):
 
     nodes = [
         helper.make_node("Transpose", ["X"], ["X_time"], perm=[1, 0, 2]),
-        helper.make_node("LSTM", ["X_time", "W", "R", "B"], ["", "h"], hidden_size=H),
+        helper.make_node(
+            "LSTM",
+            ["X_time", "W", "R", "B", *(["", "h_0", "c_0"] if with_state else [])],
+            ["", "h", *(["c"] if with_state else [])],
+            hidden_size=H,
+        ),
         helper.make_node("Squeeze", ["h", "axes"], ["h_last"]),
         helper.make_node("Gemm", ["h_last", "W_y", "b_y"], ["y"], transB=1),
     ]
+    inputs = [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", "T", F])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 1])]
+    if with_state:
+        state = [1, "N", H]
+        inputs += [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, state) for n in ("h_0", "c_0")
+        ]
+        outputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, state) for n in ("h", "c")]
     graph = helper.make_graph(
         nodes,
         "lstm",
-        [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", "T", F])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 1])],
+        inputs,
+        outputs,
         [
             *(weight("W", 1, 4 * H, F), weight("R", 1, 4 * H, H), weight("B", 1, 8 * H)),
             *(weight("W_y", 1, H), weight("b_y", 1)),
@@ -38,6 +52,25 @@ def _model(F, H):
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def step(F, H, goal):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        _model(F, H, with_state=True).SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+    )
+    x = np.zeros((1, 1, F), np.float32)
+    h = c = np.zeros((1, 1, H), np.float32)
+
+    def hundred():
+        nonlocal h, c
+        for _ in range(100):
+            _, h, c = session.run(None, {"X": x, "h_0": h, "c_0": c})
+
+    return median_seconds(hundred, goal) / 100
 
 
 def predict(B, T, F, H, threads, goal):
@@ -53,4 +86,4 @@ def predict(B, T, F, H, threads, goal):
 
 
 if __name__ == "__main__":
-    serve({"predict": predict}, ["onnxruntime"])
+    serve({"predict": predict, "step": step}, ["onnxruntime"])

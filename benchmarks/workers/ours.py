@@ -35,14 +35,32 @@ def train(B, T, F, H, batches, threads, goal, dtype="float32"):
 
 
 def train_ragged(B, T, F, H, batches, threads, goal):
+    """A batch of many lengths, and one of as many steps in sequences of one length."""
     X, y = ragged(T, F, B * batches)
-    return {"packed": _epoch_seconds(X, y, B, H, threads, goal, "float32") / batches}
+    length = round(np.mean([len(x) for x in X]))
+    whole = data(B, length, F, B * batches)
+    return {
+        "packed": _epoch_seconds(X, y, B, H, threads, goal, "float32") / batches,
+        "whole": _epoch_seconds(*whole, B, H, threads, goal, "float32") / batches,
+    }
 
 
 def predict(B, T, F, H, threads, goal):
     X, y = data(B, T, F, B)
     model = LSTMRegressor(H, max_iter=1, n_jobs=threads, random_state=0).fit(X, y)
     return median_seconds(lambda: model.predict(X), goal)
+
+
+def step(F, H, goal):
+    X, y = data(8, 20, F, 8)
+    stream = LSTMRegressor(H, max_iter=1, random_state=0).fit(X, y).stream()
+    x = X[0, 0]
+
+    def hundred():
+        for _ in range(100):
+            stream.step(x)
+
+    return median_seconds(hundred, goal) / 100
 
 
 def product(size, threads, goal):
@@ -53,6 +71,12 @@ def product(size, threads, goal):
 
 if __name__ == "__main__":
     serve(
-        {"train": train, "predict": predict, "ragged": train_ragged, "product": product},
+        {
+            "train": train,
+            "predict": predict,
+            "step": step,
+            "ragged": train_ragged,
+            "product": product,
+        },
         ["numba-lstm", "numba", "numpy"],
     )

@@ -92,6 +92,21 @@ def predict(B, T, F, H, threads, goal):
     return median_seconds(call, goal)
 
 
+def step(F, H, goal):
+    torch.set_num_threads(1)
+    cell, head = torch.nn.LSTMCell(F, H).eval(), torch.nn.Linear(H, 1).eval()
+    x, state = np.zeros((1, F), np.float32), (torch.zeros(1, H), torch.zeros(1, H))
+
+    def hundred():
+        nonlocal state
+        with torch.inference_mode():
+            for _ in range(100):
+                state = cell(torch.from_numpy(x), state)
+                head(state[0]).item()
+
+    return median_seconds(hundred, goal) / 100
+
+
 def product(size, threads, goal):
     torch.set_num_threads(threads)
     A = torch.ones(size, size)
@@ -100,6 +115,12 @@ def product(size, threads, goal):
 
 if __name__ == "__main__":
     serve(
-        {"train": train, "predict": predict, "ragged": train_ragged, "product": product},
+        {
+            "train": train,
+            "predict": predict,
+            "step": step,
+            "ragged": train_ragged,
+            "product": product,
+        },
         ["torch"],
     )

@@ -62,6 +62,16 @@ def _product(A, a, K, packed_B, C, c, n, add):
         _column_of_tiles(zero, a_n, a_row, one, b_j, width, K, c_j, N, n, width, add, size)
 
 
+def scratch_size(M, N, itemsize):
+    """Elements of the scratch that a transposed product of M by N needs; 0 for narrow ones."""
+    if M < 128 or N * itemsize < 4096:
+        return 0
+    return _DEPTH * (2 * (BITS // 8) + _BREADTH * 4) // itemsize
+
+
+_scratch_size = helper(scratch_size)
+
+
 def _add_transposed_product(A, B, n, C, first, last, scratch):
     """Add A[:n, :M]^T B[:n, first:last] to C[:, first:last].
 
@@ -72,7 +82,7 @@ def _add_transposed_product(A, B, n, C, first, last, scratch):
     whole = panel_width(size)
     # The rows of wide matrices all fall into the same few sets of the first-level
     # cache: what is used again for many tiles is first copied together.
-    copied = M >= 128 and N * size >= 4096
+    copied = _scratch_size(M, N, size) > 0
     breadth = _BREADTH * 4 // size if copied else M
     b, a = scratch.ctypes.data, scratch.ctypes.data + _DEPTH * whole * size
     for k in range(0, n, _DEPTH):
@@ -113,11 +123,6 @@ def _copy_panels(B, k, depth, first, last, panels, begin, whole):
                 n = width - column
                 value = load(B, (k + row) * N + j + column, n)
                 store(value, panels, q + row * width + column, n)
-
-
-def scratch_size(dtype):
-    """Elements of the scratch that a transposed product needs."""
-    return _DEPTH * (2 * BITS // 8 + _BREADTH * 4) // dtype.itemsize
 
 
 def _pack(W, packed, first, last):

@@ -39,6 +39,8 @@ class FittedMixin:
     _layout: Layout
     _targets: Targets
     theta_: np.ndarray
+    input_mean_: np.ndarray
+    input_scale_: np.ndarray
     n_jobs: int | None
 
     @abstractmethod
