@@ -6,6 +6,7 @@ Everything that trains a network, whatever the optimiser, calls the one
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import threading
@@ -274,16 +275,16 @@ class Network:
 
     def _prepare(self, batch):
         """Return a batch's inputs and the bounds of its blocks of sequences."""
-        lengths, B = batch.lengths, len(batch.lengths)
-        ends = np.zeros(B + 1, np.int64)
-        np.cumsum(lengths, out=ends[1:])
+        lengths = batch.lengths
         most = _BLOCK_ROWS if self.layout.hidden_size <= _SMALL else 2 * _BLOCK_ROWS
-        n_blocks = min(B, 2 * -(-B // (2 * most)))  # an even number: two cores are common
-        cuts = np.arange(n_blocks + 1)
         if lengths[0] == lengths[-1]:
-            blocks = cuts * B // n_blocks
-        else:  # as many time steps in each, rather than as many sequences
-            blocks = np.searchsorted(ends, cuts * ends[-1] // n_blocks)
+            ends, blocks = _equal_blocks(len(lengths), int(lengths[0]), most)
+        else:
+            ends = np.zeros(len(lengths) + 1, np.int64)
+            np.cumsum(lengths, out=ends[1:])
+            # Blocks of as many time steps, rather than of as many sequences.
+            cuts = np.arange(_n_blocks(len(lengths), most) + 1)
+            blocks = np.searchsorted(ends, cuts * ends[-1] // cuts[-1])
         scale = (self.mean, self.inverse_scale)
         values, starts = np.ascontiguousarray(batch.values), np.ascontiguousarray(batch.starts)
         return Inputs(values, starts, ends, *scale), blocks
@@ -326,6 +327,18 @@ class Network:
             "scratch": (n_tasks, scratch),
         }
         return Workspace(**_aligned(shapes, dtype))
+
+
+def _n_blocks(B, most):
+    """How many blocks of B sequences, of ``most`` or fewer: even, as two cores are common."""
+    return min(B, 2 * -(-B // (2 * most)))
+
+
+@functools.lru_cache(maxsize=8)
+def _equal_blocks(B, T, most):
+    """Return ends and blocks of a batch of one length: asked for at every batch."""
+    n_blocks = _n_blocks(B, most)
+    return np.arange(B + 1) * T, np.arange(n_blocks + 1) * B // n_blocks
 
 
 def _aligned(shapes, dtype):

@@ -62,10 +62,10 @@ class Sequences:
         self.feature_names = feature_names
         if isinstance(data, list):
             self.lengths = np.array([len(sequence) for sequence in data], np.int64)
-            self.n_inputs = data[0].shape[1]
+            self.n_inputs, self.shortest = data[0].shape[1], int(self.lengths.min())
         else:
             self.lengths = np.full(data.shape[0], data.shape[1], np.int64)
-            self.n_inputs = data.shape[2]
+            self.n_inputs, self.shortest = data.shape[2], data.shape[1]
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -106,7 +106,7 @@ class Stream:
         Parameters
         ----------
         x : array-like of shape (F,), or with ``n_streams`` (n_streams, F)
-            The inputs of this step.
+            The inputs of this step; of a single feature also a number, or (n_streams,).
 
         Returns
         -------
@@ -120,16 +120,14 @@ class Stream:
         ValueError
             If x has another shape, or NaN or infinity in it; the state stays as it was.
         """
-        F = self._layout.n_inputs
-        given = np.asarray(x)
-        if given.shape != ((F,) if self._one else (self._n, F)):
+        given, shape = np.asarray(x), self._x.shape[self._one :]
+        if given.shape != shape and (shape[-1] > 1 or given.shape != shape[:-1]):
             raise ValueError(
-                f"x has shape {given.shape}, but a step of this stream needs "
-                f"{(F,) if self._one else (self._n, F)}."
+                f"x has shape {given.shape}, but a step of this stream needs {shape}."
             )
         if given.dtype.kind not in "fiub":
             raise TypeError(f"x has dtype {given.dtype}; a step takes numbers.")
-        self._x[...] = given
+        self._x[...] = given.reshape(shape)
         if not np.isfinite(self._x).all():
             raise ValueError("x contains NaN or infinity. Impute such values first.")
         _step(self._x, self._scale, self._weights, self._states, self._out)

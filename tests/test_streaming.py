@@ -46,6 +46,21 @@ def test_many_streams_side_by_side(hidden_size):
 
 
 @pytest.mark.nojit
+def test_a_single_feature_may_be_a_number():
+    series = X[:, :, 0]
+    model = fitted(X=series, y=series[:, -1])
+    stream, others = model.stream(), model.stream(20)
+    assert [stream.step(x) for x in series[0]][-1] == model.predict(series[:1])[0]
+    stream.reset()
+    assert [stream.step([x]) for x in series[0]][-1] == model.predict(series[:1])[0]
+    for t in range(9):
+        found = others.step(series[:, t])
+    np.testing.assert_array_equal(found, model.predict(series))
+    with pytest.raises(ValueError, match=r"shape \(\), but"):
+        fitted().stream().step(1.0)
+
+
+@pytest.mark.nojit
 def test_a_classifier_s_steps_are_labels():
     labels = np.array(["low", "high", "other"])[np.arange(20) % 3]
     model = fitted(LSTMClassifier, labels)

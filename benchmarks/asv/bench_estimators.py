@@ -45,6 +45,8 @@ class Sizes:
             hidden_size, batch_size=64, max_iter=2, dtype=dtype, random_state=0
         )
         self.model.fit(self.X, self.y).predict(self.X)  # compiles
+        self.stream = self.model.stream()
+        self.stream.step(self.X[0, 0])
 
     def time_fit(self, hidden_size, dtype):
         self.model.fit(self.X, self.y)
@@ -52,9 +54,14 @@ class Sizes:
     def time_predict(self, hidden_size, dtype):
         self.model.predict(self.X)
 
-    def time_step(self, hidden_size, dtype):
+    def time_partial_fit(self, hidden_size, dtype):
         """One batch: gather, forward, backward, update."""
         self.model.partial_fit(self.X[:64], self.y[:64])
+
+    def time_step(self, hidden_size, dtype):
+        """A hundred time steps of one stream."""
+        for _ in range(100):
+            self.stream.step(self.X[0, 0])
 
     def peakmem_fit(self, hidden_size, dtype):
         self.model.fit(self.X, self.y)

@@ -154,9 +154,13 @@ class FittedMixin:
         sequences, network, theta = self._prepare(X)
         K = network.layout.n_outputs
         if not network.per_step:
-            out = np.empty((len(sequences), K))
+            out = None
             for index, batch in self._batches(sequences, network):
-                out[index] = network.predict(theta, batch)
+                part = network.predict(theta, batch)
+                if len(part) == len(sequences) and sequences.kind != "list":
+                    return part.astype(np.float64), sequences  # the usual case, in order
+                out = np.empty((len(sequences), K)) if out is None else out
+                out[index] = part
             return out, sequences
         steps: list[Any] = [None] * len(sequences)
         for index, batch in self._batches(sequences, network):
@@ -169,8 +173,10 @@ class FittedMixin:
         if not hasattr(self, "theta_"):
             check_is_fitted(self)
         sequences, _ = check_X(self, X, reset=False)
-        # As a plain array: one that joblib maps from a file is another type to Numba.
-        theta = np.require(np.asarray(self.theta_), requirements="W")
+        theta = self.theta_
+        if type(theta) is not np.ndarray or not theta.flags.writeable:
+            # An array that joblib maps from a file is another type to Numba.
+            theta = np.array(theta)
         return sequences, self._network(vars(self)), theta
 
     @staticmethod
@@ -179,9 +185,11 @@ class FittedMixin:
 
         ``kept`` is what the kernel keeps of a time step, in multiples of H.
         """
-        F, H, _ = network.layout
-        step = network.dtype.itemsize * (2 * F + 1 + kept * H)
-        for index in sequences.parts(max_steps=max(1, 2**22 // step)):
+        F, H, K = network.layout
+        room = 2**22 // network.dtype.itemsize
+        n_sequences = max(1, room // (F + 1 + 7 * H))
+        n_steps = max(1, room // (2 * F + K + kept * H))
+        for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):
             yield index, sequences.batch(index)
 
     def _network(self, attributes: dict[str, Any]) -> Network:
