@@ -12,8 +12,9 @@ import numpy as np
 from numba import config
 
 from numba_lstm._jit import helper
+from numba_lstm._llvm import BITS
 from numba_lstm.cpu.simd import MAX_ROWS, make_tile
-from numba_lstm.vectors import BITS, lanes, load, store
+from numba_lstm.vectors import lanes, load, store
 
 _tile_max, _tile_half = make_tile(MAX_ROWS), make_tile(MAX_ROWS // 2)
 

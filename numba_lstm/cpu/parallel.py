@@ -26,10 +26,7 @@ from numba_lstm.cpu.layer import (
     pack_share,
     predict_block,
 )
-
-# Rows between those of two blocks in a prediction's buffers: were they neighbours, one
-# core would fetch ahead what the other is about to write.
-GAP = 8
+from numba_lstm.cpu.workspace import GAP
 
 
 @kernel

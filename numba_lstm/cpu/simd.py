@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from numba_lstm.vectors import (
+from numba_lstm._llvm import (
     BITS,
     emit_load,
     emit_store,

@@ -1,0 +1,249 @@
+"""A batch's blocks, and the buffers that the kernels work in."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import threading
+from typing import NamedTuple
+
+import numpy as np
+
+from numba_lstm.cpu.matmul import scratch_size
+from numba_lstm.parameters import Layout
+
+# Sequences of a block, at most, up to _SMALL hidden units and (twice as many) above: enough
+# rows for each weight that comes from the cache, few enough to keep many cores busy.
+_BLOCK_ROWS, _SMALL = 16, 256
+
+# Rows between those of two blocks in a prediction's buffers: were they neighbours, one
+# core would fetch ahead what the other is about to write (3 % at H = 50).
+GAP = 8
+
+# A thread keeps the buffers of its last prediction, if they are small, for the next: to
+# make new ones takes as long as to predict a sequence with a small network.
+_KEPT_BYTES = 2**22
+_kept = threading.local()
+
+# Elements of a cache line, of 64 bytes, that holds float32.
+_LINE = 16
+
+
+class Inputs(NamedTuple):
+    """A batch's inputs, as the kernels take them.
+
+    Attributes
+    ----------
+    values, starts
+        As in :class:`Batch`.
+    ends : ndarray of int64 of shape (B + 1,)
+        0, and the number of time steps of all sequences up to each one; the last is S.
+    mean, inverse_scale : ndarray of float64 of shape (F,)
+        Standardisation.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    mean: np.ndarray
+    inverse_scale: np.ndarray
+
+
+class Targets(NamedTuple):
+    """A batch's targets, in the order of the outputs, and the loss.
+
+    Attributes
+    ----------
+    y : ndarray of shape (Q, K) or (Q, 1)
+        Targets; packed rows, where each step has an output.
+    weight : ndarray of shape (Q,)
+        Their weights.
+    kind, parameter : int, float
+        The loss; see losses.py.
+    """
+
+    y: np.ndarray
+    weight: np.ndarray
+    kind: int
+    parameter: float
+
+
+class Workspace(NamedTuple):
+    """Buffers of the kernels, for S time steps, B sequences and Q outputs.
+
+    A prediction keeps nothing: there S is B, and c has B rows. Rows of time steps are
+    packed (cpu/layer.py).
+
+    Attributes
+    ----------
+    xh : ndarray of shape (S, F + 1 + H or a little more)
+        Standardised inputs x_t, a one, and the hidden state h_{t-1}; then padding, so
+        that no two rows, and no two threads, share a cache line.
+    gates : ndarray of shape (S, 4H)
+        The activated gates i, f, g, o; after the backward pass da.
+    c : ndarray of shape (B + S, H)
+        Cells; the last B rows are the zeros before the first step.
+    tanh_c : ndarray of shape (S, H)
+        Hyperbolic tangent of the cell.
+    h : ndarray of shape (Q, H)
+        Hidden state behind each output.
+    out, d_out : ndarray of shape (Q, K)
+        Outputs and the loss's gradient with respect to them.
+    row_loss : ndarray of shape (Q,)
+        Weighted loss of each output.
+    dh, dc : ndarray of shape (B, H)
+        Running gradients of the backward pass.
+    packed_W, packed_W_hT, packed_W_y, packed_W_yT : ndarray
+        Weights in panels, two of them transposed.
+    scratch : ndarray
+        Room for the weight gradient's products, a row for each task.
+    """
+
+    xh: np.ndarray
+    gates: np.ndarray
+    c: np.ndarray
+    tanh_c: np.ndarray
+    h: np.ndarray
+    out: np.ndarray
+    d_out: np.ndarray
+    row_loss: np.ndarray
+    dh: np.ndarray
+    dc: np.ndarray
+    packed_W: np.ndarray
+    packed_W_hT: np.ndarray
+    packed_W_y: np.ndarray
+    packed_W_yT: np.ndarray
+    scratch: np.ndarray
+
+
+class Buffers:
+    """Workspaces of one network, made anew only for a larger batch.
+
+    Parameters
+    ----------
+    layout : Layout
+        F, H and K.
+    dtype : numpy.dtype
+        float32 or float64.
+    per_step : bool
+        Whether every time step has an output.
+    """
+
+    def __init__(self, layout: Layout, dtype: np.dtype, per_step: bool) -> None:
+        self._key = layout, dtype, per_step
+        self._held: dict[str, tuple] = {}
+
+    def room(self, purpose: str, S: int, B: int, n_tasks: int) -> Workspace:
+        """Return buffers for a batch.
+
+        Parameters
+        ----------
+        purpose : {"train", "predict", "states"}
+            What for; a thread's predictions share theirs with those of other networks.
+        S, B, n_tasks : int
+            Time steps, sequences and blocks of the batch.
+        """
+        sizes = (S, B, n_tasks)
+        held = vars(_kept) if purpose == "predict" else self._held
+        owner, has, work = held.get(purpose, (None, (), None))
+        if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
+            work = _allocate(*self._key, *sizes, purpose)
+            if purpose != "predict" or work.xh.base.nbytes <= _KEPT_BYTES:
+                held[purpose] = self._key, sizes, work
+        return work
+
+
+def _allocate(layout, dtype, per_step, S, B, n_tasks, purpose):
+    """Make a workspace; what its purpose does not need has no rows."""
+    F, H, K = layout
+    trains, predicts = purpose == "train", purpose == "predict"
+    Q = S if per_step or purpose == "states" else B
+    scratch = scratch_size(F + 1 + H, 4 * H, dtype.itemsize) if trains else 0
+    rows = B + n_tasks * GAP if predicts else S
+    shapes = {
+        "xh": (rows, -(-(F + 1 + H) // _LINE) * _LINE),
+        "gates": (rows, 4 * H),
+        "c": (rows if predicts else B + S, H),
+        "tanh_c": (0 if predicts else S, H),
+        "h": (rows if predicts else Q, H),
+        "out": (0 if purpose == "states" else Q, K),
+        "d_out": (Q if trains else 0, K),
+        "row_loss": (Q if trains else 0,),
+        "dh": (B if trains else 0, H),
+        "dc": (B if trains else 0, H),
+        "packed_W": ((F + 1 + H) * 4 * H,),
+        "packed_W_hT": (H * 4 * H if trains else 0,),
+        "packed_W_y": (H * K if trains else 0,),
+        "packed_W_yT": (H * K,),
+        "scratch": (n_tasks, scratch),
+    }
+    return Workspace(**_aligned(shapes, dtype))
+
+
+def _aligned(shapes, dtype):
+    """Return arrays in one piece of memory, each at the beginning of a cache line.
+
+    A vector that lies across two lines is loaded twice.
+    """
+    sizes = [-(-math.prod(shape) // _LINE) * _LINE for shape in shapes.values()]
+    memory = np.empty(sum(sizes) + _LINE, dtype)
+    first = -memory.ctypes.data % 64 // dtype.itemsize
+    arrays = {}
+    for (name, shape), size in zip(shapes.items(), sizes, strict=True):
+        arrays[name] = memory[first : first + math.prod(shape)].reshape(shape)
+        first += size
+    return arrays
+
+
+def blocks_of(lengths: np.ndarray, hidden_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a batch into blocks of sequences, by its shape alone.
+
+    Parameters
+    ----------
+    lengths : ndarray of int64 of shape (B,)
+        Time steps of each sequence, falling.
+    hidden_size : int
+        H.
+
+    Returns
+    -------
+    ends : ndarray of int64 of shape (B + 1,)
+        0, and the number of time steps of all sequences up to each one.
+    blocks : ndarray of int64
+        The first sequence of each block, and B.
+    """
+    most = _BLOCK_ROWS if hidden_size <= _SMALL else 2 * _BLOCK_ROWS
+    if lengths[0] == lengths[-1]:
+        return _equal_blocks(len(lengths), int(lengths[0]), most)
+    ends = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    # Blocks of as many time steps, rather than of as many sequences.
+    cuts = np.arange(_n_blocks(len(lengths), most) + 1)
+    return ends, np.searchsorted(ends, cuts * ends[-1] // cuts[-1])
+
+
+def _n_blocks(B, most):
+    """How many blocks of B sequences, of ``most`` or fewer: even, as two cores are common."""
+    return min(B, 2 * -(-B // (2 * most)))
+
+
+@functools.lru_cache(maxsize=8)
+def _equal_blocks(B, T, most):
+    """Return ends and blocks of a batch of one length: asked for at every batch."""
+    n_blocks = _n_blocks(B, most)
+    return np.arange(B + 1) * T, np.arange(n_blocks + 1) * B // n_blocks
+
+
+def packed_rows(lengths, blocks):
+    """Return the packed row of each time step, sequence after sequence."""
+    rows, before = [], 0
+    for s, e in itertools.pairwise(blocks):
+        part = lengths[s:e]
+        sequence = np.repeat(np.arange(e - s), part)
+        t = np.arange(len(sequence)) - np.repeat(np.cumsum(part) - part, part)
+        # Rows of step t begin behind those of the steps before it.
+        at_step = np.cumsum(np.bincount(t)) if len(t) else t
+        rows.append(before + (at_step - np.bincount(t))[t] + sequence if len(t) else t)
+        before += len(sequence)
+    return np.concatenate(rows)
