@@ -172,6 +172,8 @@ def scaling(options):
             return gflops(worker, B, T, F, H) / gflops(worker, B, T, F, -(-H // 16) * 16)
         if kind == "float64":
             return seconds(worker, *sizes, 8) / seconds(worker, *sizes, 8, dtype="float64")
+        if kind == "batch":
+            return seconds(worker, *sizes, 100, threads=1) * 1e6
         if kind == "threads":
             return seconds(worker, *sizes, 4, threads=1) / seconds(worker, *sizes, 4)
         B, T, F, H, batches = sizes  # growth: nanoseconds a time step of a sequence
@@ -182,7 +184,7 @@ def scaling(options):
     threads = [("threads", 256, 28, 28, 128), ("threads", 64, 100, 16, 64)]
     n = [("N", 100, 20, 16, 64, batches) for batches in (10, 100, 1000)]
     t = [("T", 64, T, 16, 64, 16) for T in (10, 100, 500, 2000)]
-    cases = [*odd, *float64, *threads, *n, *t]
+    cases = [*odd, *float64, *threads, ("batch", 16, 2, 2, 2), *n, *t]
     answers = take_turns(["ours"], cases, options.rounds, ask)
     medians = {case: statistics.median(by_name["ours"]) for case, by_name in answers.items()}
     print("\nThis library beside itself, training (B, T, F, H)\n")
@@ -191,6 +193,7 @@ def scaling(options):
         text = {
             "odd": f"GFLOP/s at {sizes}, of those at the next multiple of 16",
             "float64": f"speed in float64, of that in float32, at {sizes}",
+            "batch": f"microseconds a batch, kernels included, at {sizes}, one thread",
             "threads": f"times faster with {options.threads} threads than with one, at {sizes}",
             "N": f"ns a step of a sequence, {case[-1] * 100:,} sequences at {sizes}",
             "T": f"ns a step of a sequence, T = {case[2]:,}, at {sizes}",

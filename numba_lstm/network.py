@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_lstm.cpu import parallel
-from numba_lstm.cpu.workspace import Buffers, Inputs, Targets, blocks_of, packed_rows
+from numba_lstm.cpu.workspace import Buffers, Inputs, Targets, packed_rows, plan
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 
@@ -116,40 +116,48 @@ class Network:
         # The kernels' code is chosen by dtypes alone: anything else must not reach it.
         y = np.ascontiguousarray(batch.y, self.dtype)
         weight = np.ascontiguousarray(batch.weight, self.dtype)
-        inputs, blocks, work = self._prepare(batch, "train")
+        cut, inputs = self._prepare(batch)
+        work = self._buffers.room("train", cut.rows, len(batch.lengths), len(y), cut.wave)
         if self.per_step:
-            rows = packed_rows(batch.lengths, blocks)
+            rows = packed_rows(batch.lengths, cut.blocks)
             given, given_weight = y, weight
             y, weight = np.empty_like(y), np.empty_like(weight)
             y[rows], weight[rows] = given, given_weight
         targets = Targets(y, weight, self.loss, self.loss_parameter)
-        views = self.layout.views
-        arguments = (views(grad), work, inputs, blocks, self.per_step, targets)
-        self._run(parallel.loss_and_grad, 3, theta, blocks, inputs, *arguments)
+        n_waves = -(-(len(cut.blocks) - 1) // cut.wave)
+        self._run(
+            *(parallel.loss_and_grad, 1 + 2 * n_waves, cut.wave, theta, inputs),
+            *(self.layout.views(grad), work, inputs, cut.blocks, cut.wave, self.per_step, targets),
+        )
         return float(work.row_loss[: len(weight)].sum(dtype=np.float64)), grad
 
     def predict(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps."""
         self._check_vector(theta, "theta")
-        inputs, blocks, work = self._prepare(batch, "predict")
-        self._run(parallel.predict, 2, theta, blocks, inputs, work, inputs, blocks, self.per_step)
+        cut, inputs = self._prepare(batch)
+        S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
+        work = self._buffers.room("predict", 0, B, S if self.per_step else B, n_tasks)
+        arguments = (work, inputs, cut.blocks, self.per_step)
+        self._run(parallel.predict, 2, n_tasks, theta, inputs, *arguments)
         if self.per_step:
-            return work.out[packed_rows(batch.lengths, blocks)]
-        return work.out[: len(batch.lengths)].copy()
+            return work.out[packed_rows(batch.lengths, cut.blocks)]
+        return work.out[:B].copy()
 
     def states(self, theta: np.ndarray, batch: Batch) -> States:
         """Hidden states, cells and gates of a batch at every time step."""
         self._check_vector(theta, "theta")
-        inputs, blocks, work = self._prepare(batch, "states")
-        self._run(parallel.states, 2, theta, blocks, inputs, work, inputs, blocks)
-        rows = packed_rows(batch.lengths, blocks)
+        cut, inputs = self._prepare(batch)
+        S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
+        work = self._buffers.room("states", S, B, S, n_tasks)
+        self._run(parallel.states, 2, n_tasks, theta, inputs, work, inputs, cut.blocks)
+        rows = packed_rows(batch.lengths, cut.blocks)
         return States(work.h[rows], work.c[rows], work.gates[rows])
 
-    def _run(self, task, n_stages, theta, blocks, inputs, *arguments):
+    def _run(self, task, n_stages, n_tasks, theta, inputs, *arguments):
         # Few weights are packed sooner than other threads are woken.
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
         parallel.run(
-            *(task, n_serial, n_stages, len(blocks) - 1, self.n_threads),
+            *(task, n_serial, n_stages, n_tasks, self.n_threads),
             (self.dtype.char, inputs.values.dtype.char),
             *(self.layout.views(theta), *arguments),
         )
@@ -167,10 +175,8 @@ class Network:
                 f"and shape {(self.layout.size,)}."
             )
 
-    def _prepare(self, batch, purpose):
-        """Return a batch's inputs, the bounds of its blocks, and room for it."""
-        ends, blocks = blocks_of(batch.lengths, self.layout.hidden_size)
+    def _prepare(self, batch):
+        """Return how a batch is cut up, and its inputs as the kernels take them."""
+        cut = plan(batch.lengths, self.layout, self.dtype.itemsize, self.n_threads)
         values, starts = np.ascontiguousarray(batch.values), np.ascontiguousarray(batch.starts)
-        inputs = Inputs(values, starts, ends, self.mean, self.inverse_scale)
-        S, B, n_tasks = int(ends[-1]), len(starts), len(blocks) - 1
-        return inputs, blocks, self._buffers.room(purpose, S, B, n_tasks)
+        return cut, Inputs(values, starts, cut.ends, self.mean, self.inverse_scale)

@@ -10,6 +10,7 @@ import pytest
 
 from numba_lstm import _jit, activations, losses
 from numba_lstm._jit import kernel
+from numba_lstm._llvm import BITS
 from numba_lstm.cpu import layer, matmul
 from numba_lstm.cpu.simd import MAX_ROWS
 from numba_lstm.parameters import Layout, initialise
@@ -118,7 +119,8 @@ def test_gate_loops_are_vector_code(function, dtype):
     # A forward step has five polynomials of degree 6 or more, a backward step a dozen
     # multiplications, twice: once for whole vectors, once for what is left over.
     assert packed >= (60 if function is activate_rows else 16)
-    assert single == 0
+    # Of two lanes, what is left over is a number.
+    assert single == 0 or (BITS == 128 and dtype == np.float64)
 
 
 SIZES = [

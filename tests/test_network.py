@@ -7,6 +7,7 @@ import pytest
 import reference
 
 from numba_lstm import losses
+from numba_lstm.cpu import workspace
 from numba_lstm.network import Network
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
@@ -186,3 +187,42 @@ def test_weightless_rows_add_exactly_nothing(make_problem):
     less = Batch(values, np.array([0, 4]), np.array([4, 3]), p.batch.y[kept], weight[kept])
     np.testing.assert_allclose(full[0], p.network.loss_and_grad(p.theta, less)[0], rtol=1e-14)
     np.testing.assert_allclose(full[1], p.network.loss_and_grad(p.theta, less)[1], atol=1e-15)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize(
+    "lengths", [[6] * 70, [200, *[1] * 40], [1, 3, 9, 27, 81, 243, 729], range(1, 60)]
+)
+def test_waves_and_threads_change_nothing(make_problem, monkeypatch, lengths, per_step):
+    """Nor does a block without sequences, where one sequence is longer than all others."""
+    results = []
+    for n_threads in (1, 2):
+        for wave_bytes in (1, 50_000, 2**40):
+            monkeypatch.setattr(workspace, "_WAVE_BYTES", wave_bytes)
+            workspace._plan_of_equals.cache_clear()
+            p = make_problem(
+                lengths, F=2, H=5, K=2, per_step=per_step, n_threads=n_threads, dtype=np.float32
+            )
+            loss, gradient = p.loss_and_grad()
+            outputs = p.network.predict(p.theta, p.batch)
+            results.append((loss, gradient.tobytes(), outputs.tobytes()))
+    workspace._plan_of_equals.cache_clear()
+    assert len(set(results)) == 1
+    named = p.layout.named(p.theta)
+    np.testing.assert_allclose(outputs, reference.outputs(p.in_order, named, per_step), atol=1e-5)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("n_threads", [1, 2, 8])
+@pytest.mark.parametrize("lengths", [[5] * 100, [500, *[1] * 40], [3], list(range(99, 0, -1))])
+def test_every_sequence_is_in_one_block_and_every_block_in_one_wave(lengths, n_threads):
+    cut = workspace.plan(np.array(lengths), Layout(2, 32, 1), 4, n_threads)
+    assert cut.ends[-1] == sum(lengths)
+    assert cut.blocks[0] == 0
+    assert cut.blocks[-1] == len(lengths)
+    assert (np.diff(cut.blocks) >= 0).all()
+    waves = [
+        cut.blocks[first : first + cut.wave + 1]
+        for first in range(0, len(cut.blocks) - 1, cut.wave)
+    ]
+    assert max(cut.ends[wave[-1]] - cut.ends[wave[0]] for wave in waves) == cut.rows

@@ -4,7 +4,8 @@ A batch holds its sequences in order of falling length, so that those of a block
 running at step t are its first ones. What a block computes lies in packed rows: step
 after step, and inside a step the running sequences together. There is no padding: a
 finished sequence costs nothing. Block ``s:e`` owns the rows ends[s]:ends[e], where
-ends[i] is the number of time steps of all sequences before i.
+ends[i] is the number of time steps of all sequences before i. The buffers of a training
+step hold a few blocks at a time, a wave, and begin with row ``base``.
 
 The equations' numbers are those of cell.py.
 """
@@ -129,7 +130,7 @@ def _running(ends, t, s, n):
 
 
 @helper
-def forward_block(work, inputs, s, e, every_step):
+def forward_block(work, inputs, s, e, base, every_step):
     """Forward pass of sequences s to e: fills xh, gates, c, tanh_c and h of ``work``.
 
     With ``every_step`` row p of h is h_t of packed row p, else row i is the last
@@ -139,8 +140,8 @@ def forward_block(work, inputs, s, e, every_step):
     xh, gates, c, tanh_c, h = work.xh, work.gates, work.c, work.tanh_c, work.h
     values, starts, ends, mean, inverse_scale = inputs
     packed_W = work.packed_W
-    H, x_size, n, p = h.shape[1], mean.size + 1, e - s, ends[s]
-    before = ends[starts.size] + s  # c_0 lies behind the packed rows
+    H, x_size, n, p = h.shape[1], mean.size + 1, e - s, ends[s] - base
+    before = c.shape[0] - starts.size + s  # c_0 lies behind the packed rows
     for r in range(n):
         xh[p + r, x_size : x_size + H] = 0  # h_0
         c[before + r, :] = 0
@@ -151,7 +152,7 @@ def forward_block(work, inputs, s, e, every_step):
         K = x_size + H if t > 0 else x_size
         product(xh, p, K, packed_W, gates, p, n, SET)
         following, n_following = p + n, _running(ends, t + 1, s, n)
-        at = p if every_step else s
+        at = base + p if every_step else s
         activate(
             *(gates, p, c, before, p, tanh_c, h, at, xh, x_size),
             *(following, n_following, n),
@@ -209,7 +210,7 @@ def head_block(work, b_y, ends, s, e, per_step, targets):
 
 
 @helper
-def backward_block(work, ends, s, e, per_step):
+def backward_block(work, ends, s, e, base, per_step):
     """Backpropagation through time for sequences s to e: ``work.gates`` becomes da."""
     # Taken out of the tuple once: each time counts a reference, atomically.
     gates, c, tanh_c, d_out = work.gates, work.c, work.tanh_c, work.d_out
@@ -217,21 +218,21 @@ def backward_block(work, ends, s, e, per_step):
     packed_W_hT, packed_W_y = work.packed_W_hT, work.packed_W_y
     H, K = dh.shape[1], d_out.shape[1]
     # Of type int64 from the start: as a literal it would be compiled for separately.
-    later, p_later = np.int64(0), ends[e]
+    later, p_later = np.int64(0), ends[e] - base
     n = _starting_at(ends, ends[s + 1] - ends[s] - 1, s, e, later)
     for t in range(ends[s + 1] - ends[s] - 1, -1, -1):
         p = p_later - n
         if later > 0:
             product(gates, p_later, 4 * H, packed_W_hT, dh, s, later, SET)
             if per_step:
-                product(d_out, p, K, packed_W_y, dh, s, later, ADD)
+                product(d_out, base + p, K, packed_W_y, dh, s, later, ADD)
         if n > later:  # these sequences end here
-            q = p if per_step else s
+            q = base + p if per_step else s
             product(d_out, q + later, K, packed_W_y, dh, s + later, n - later, SET)
             for row in range(s + later, s + n):
                 dc[row, :] = 0
         n_before = _starting_at(ends, t - 1, s, e, n)
-        before = p - n_before if t > 0 else ends[ends.size - 1] + s
+        before = p - n_before if t > 0 else c.shape[0] - ends.size + 1 + s
         differentiate(gates, p, c, before, tanh_c, dh, dc, s, n)
         later, p_later, n = n, p, n_before
 
@@ -274,21 +275,26 @@ def pack_backward_share(weights, work, task, n_tasks):
 
 
 @helper
-def gradient_share(work, grad, n_rows, n_outputs, task, n_tasks):
-    """One task's share of the weights' gradient, equation (8), over a whole batch.
+def gradient_share(work, grad, ends, s, e, per_step, task, n_tasks):
+    """One task's share of the weights' gradient, equation (8), over sequences s to e.
 
     Tasks have columns of their own: none needs a copy, and every sum runs over the
-    whole batch in one order.
+    whole batch in one order, wave after wave.
     """
     dW, dW_y, db_y, scratch = grad.W, grad.W_y, grad.b_y, work.scratch[task]
+    n_rows = ends[e] - ends[s]
+    q, q_end = (ends[s], ends[e]) if per_step else (s, e)
+    d_out, h = work.d_out[q:q_end], work.h[q:q_end]
     first, last = _share(dW.shape[1], dW.itemsize, task, n_tasks)
-    dW[:, first:last] = 0
+    first_y, last_y = _share(dW_y.shape[1], dW.itemsize, task, n_tasks)
+    if s == 0:
+        dW[:, first:last] = 0
+        dW_y[:, first_y:last_y] = 0
+        if task == 0:
+            db_y[:] = 0
     add_transposed_product(work.xh, work.gates, n_rows, dW, first, last, scratch)
-    first, last = _share(dW_y.shape[1], dW.itemsize, task, n_tasks)
-    dW_y[:, first:last] = 0
-    add_transposed_product(work.d_out, work.h, n_outputs, dW_y, first, last, scratch)
+    add_transposed_product(d_out, h, q_end - q, dW_y, first_y, last_y, scratch)
     if task == 0:
-        db_y[:] = 0
-        for q in range(n_outputs):
+        for r in range(q_end - q):
             for k in range(db_y.size):
-                db_y[k] += work.d_out[q, k]
+                db_y[k] += d_out[r, k]

@@ -45,24 +45,30 @@ def states(stage, task, weights, work, inputs, blocks):
     if stage == 0:
         pack_share(weights, work, task, blocks.size - 1)
     else:
-        forward_block(work, inputs, blocks[task], blocks[task + 1], True)
+        forward_block(work, inputs, blocks[task], blocks[task + 1], 0, True)
 
 
 @kernel
-def loss_and_grad(stage, task, weights, grad, work, inputs, blocks, per_step, targets):
-    """Losses of a batch and their gradient: weights are packed, then three passes."""
-    n_tasks, n_rows = blocks.size - 1, inputs.ends[inputs.starts.size]
+def loss_and_grad(stage, task, weights, grad, work, inputs, blocks, wave, per_step, targets):
+    """Losses of a batch and their gradient: weights are packed, then three passes.
+
+    The passes go over ``wave`` blocks at a time, so that the last one finds what the
+    first two have left still in the cache, and the buffers are those of a wave.
+    """
+    ends = inputs.ends
     if stage == 0:
-        pack_share(weights, work, task, n_tasks)
-        pack_backward_share(weights, work, task, n_tasks)
-    elif stage == 1:
-        s, e = blocks[task], blocks[task + 1]
-        forward_block(work, inputs, s, e, per_step)
-        head_block(work, weights.b_y, inputs.ends, s, e, per_step, targets)
-        backward_block(work, inputs.ends, s, e, per_step)
-    else:
-        n_outputs = n_rows if per_step else inputs.starts.size
-        gradient_share(work, grad, n_rows, n_outputs, task, n_tasks)
+        pack_share(weights, work, task, wave)
+        pack_backward_share(weights, work, task, wave)
+        return
+    first = (stage - 1) // 2 * wave
+    last = min(first + wave, blocks.size - 1)
+    if stage % 2 == 0:
+        gradient_share(work, grad, ends, blocks[first], blocks[last], per_step, task, wave)
+    elif first + task < last and blocks[first + task] < blocks[first + task + 1]:
+        s, e, base = blocks[first + task], blocks[first + task + 1], ends[blocks[first]]
+        forward_block(work, inputs, s, e, base, per_step)
+        head_block(work, weights.b_y, ends, s, e, per_step, targets)
+        backward_block(work, ends, s, e, base, per_step)
 
 
 def _parallel_is_safe() -> bool:

@@ -26,6 +26,9 @@ GAP = 8
 _KEPT_BYTES = 2**22
 _kept = threading.local()
 
+# What the time steps of a wave may take: a part of a third-level cache.
+_WAVE_BYTES = 2**23
+
 # Elements of a cache line, of 64 bytes, that holds float32.
 _LINE = 16
 
@@ -72,8 +75,8 @@ class Targets(NamedTuple):
 class Workspace(NamedTuple):
     """Buffers of the kernels, for S time steps, B sequences and Q outputs.
 
-    A prediction keeps nothing: there S is B, and c has B rows. Rows of time steps are
-    packed (cpu/layer.py).
+    S counts those of a wave in training, of all in ``states``; a prediction keeps nothing,
+    has a row for each sequence, and c of no other shape. Rows are packed (cpu/layer.py).
 
     Attributes
     ----------
@@ -134,17 +137,17 @@ class Buffers:
         self._key = layout, dtype, per_step
         self._held: dict[str, tuple] = {}
 
-    def room(self, purpose: str, S: int, B: int, n_tasks: int) -> Workspace:
+    def room(self, purpose: str, S: int, B: int, Q: int, n_tasks: int) -> Workspace:
         """Return buffers for a batch.
 
         Parameters
         ----------
         purpose : {"train", "predict", "states"}
             What for; a thread's predictions share theirs with those of other networks.
-        S, B, n_tasks : int
-            Time steps, sequences and blocks of the batch.
+        S, B, Q, n_tasks : int
+            Time steps side by side, sequences, outputs, and tasks of a stage.
         """
-        sizes = (S, B, n_tasks)
+        sizes = (S, B, Q, n_tasks)
         held = vars(_kept) if purpose == "predict" else self._held
         owner, has, work = held.get(purpose, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
@@ -154,11 +157,10 @@ class Buffers:
         return work
 
 
-def _allocate(layout, dtype, per_step, S, B, n_tasks, purpose):
+def _allocate(layout, dtype, per_step, S, B, Q, n_tasks, purpose):
     """Make a workspace; what its purpose does not need has no rows."""
     F, H, K = layout
     trains, predicts = purpose == "train", purpose == "predict"
-    Q = S if per_step or purpose == "states" else B
     scratch = scratch_size(F + 1 + H, 4 * H, dtype.itemsize) if trains else 0
     rows = B + n_tasks * GAP if predicts else S
     shapes = {
@@ -196,43 +198,73 @@ def _aligned(shapes, dtype):
     return arrays
 
 
-def blocks_of(lengths: np.ndarray, hidden_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a batch into blocks of sequences, by its shape alone.
+class Plan(NamedTuple):
+    """How a batch is cut up.
+
+    Attributes
+    ----------
+    ends : ndarray of int64 of shape (B + 1,)
+        0, and the number of time steps of all sequences up to each one.
+    blocks : ndarray of int64
+        The first sequence of each block, and B.
+    wave : int
+        Blocks that a training step computes side by side.
+    rows : int
+        Time steps of the largest wave.
+    """
+
+    ends: np.ndarray
+    blocks: np.ndarray
+    wave: int
+    rows: int
+
+
+def plan(lengths: np.ndarray, layout: Layout, itemsize: int, n_threads: int) -> Plan:
+    """Cut a batch into blocks, by its shape alone, and these into waves.
 
     Parameters
     ----------
     lengths : ndarray of int64 of shape (B,)
         Time steps of each sequence, falling.
-    hidden_size : int
-        H.
-
-    Returns
-    -------
-    ends : ndarray of int64 of shape (B + 1,)
-        0, and the number of time steps of all sequences up to each one.
-    blocks : ndarray of int64
-        The first sequence of each block, and B.
+    layout : Layout
+        F, H and K.
+    itemsize : int
+        Bytes of a number.
+    n_threads : int
+        Threads there are; they decide about the waves, on which no number depends.
     """
-    most = _BLOCK_ROWS if hidden_size <= _SMALL else 2 * _BLOCK_ROWS
     if lengths[0] == lengths[-1]:
-        return _equal_blocks(len(lengths), int(lengths[0]), most)
+        return _plan_of_equals(len(lengths), int(lengths[0]), layout, itemsize, n_threads)
     ends = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=ends[1:])
     # Blocks of as many time steps, rather than of as many sequences.
-    cuts = np.arange(_n_blocks(len(lengths), most) + 1)
-    return ends, np.searchsorted(ends, cuts * ends[-1] // cuts[-1])
-
-
-def _n_blocks(B, most):
-    """How many blocks of B sequences, of ``most`` or fewer: even, as two cores are common."""
-    return min(B, 2 * -(-B // (2 * most)))
+    cuts = np.arange(_n_blocks(len(lengths), layout) + 1)
+    blocks = np.searchsorted(ends, cuts * ends[-1] // cuts[-1])
+    return _with_waves(ends, blocks, layout, itemsize, n_threads)
 
 
 @functools.lru_cache(maxsize=8)
-def _equal_blocks(B, T, most):
-    """Return ends and blocks of a batch of one length: asked for at every batch."""
-    n_blocks = _n_blocks(B, most)
-    return np.arange(B + 1) * T, np.arange(n_blocks + 1) * B // n_blocks
+def _plan_of_equals(B, T, layout, itemsize, n_threads):
+    """Plan for a batch of one length: asked for at every batch."""
+    n_blocks = _n_blocks(B, layout)
+    blocks = np.arange(n_blocks + 1) * B // n_blocks
+    return _with_waves(np.arange(B + 1) * T, blocks, layout, itemsize, n_threads)
+
+
+def _n_blocks(B, layout):
+    """How many blocks B sequences make: even, as two cores are common."""
+    most = _BLOCK_ROWS if layout.hidden_size <= _SMALL else 2 * _BLOCK_ROWS
+    return min(B, 2 * -(-B // (2 * most)))
+
+
+def _with_waves(ends, blocks, layout, itemsize, n_threads):
+    """Complete a plan: as many blocks for each thread as their rows fit the cache."""
+    n_blocks, (F, H, _) = len(blocks) - 1, layout
+    n_threads = min(n_threads, n_blocks)
+    block_bytes = (F + 1 + 7 * H) * itemsize * int(ends[-1]) / n_blocks
+    wave = min(n_blocks, n_threads * max(1, int(_WAVE_BYTES / block_bytes) // n_threads))
+    bounds = ends[np.append(blocks[:-1:wave], blocks[-1])]
+    return Plan(ends, blocks, wave, int(np.diff(bounds).max()))
 
 
 def packed_rows(lengths, blocks):
