@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import validate_data
 
 from numba_lstm.estimators.targets import check_weights
@@ -114,6 +113,8 @@ def validation_data(estimator, attributes, training, targets, held_out, random_s
         raise ValueError("sample_weight_val was given without X_val and y_val.")
     if not estimator.early_stopping:
         return training, None
+    from sklearn.model_selection import train_test_split
+
     n = len(training)
     try:
         kept, held = train_test_split(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.metrics import accuracy_score
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -352,6 +351,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         check_is_fitted(self)
         if not self._targets.per_step:
             return super().score(X, y, sample_weight)
+        from sklearn.metrics import accuracy_score
+
         predicted = self.predict(X)
         sequences = check_sequences(X)
         weight = check_weights(sample_weight, len(sequences), "sample_weight")

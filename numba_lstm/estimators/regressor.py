@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -299,6 +298,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         check_is_fitted(self)
         if not self._targets.per_step:
             return super().score(X, y, sample_weight)
+        from sklearn.metrics import r2_score
+
         predicted = check_sequences(self.predict(X), name="predictions")
         targets = self._check_targets(y, check_sequences(X), self._targets).values
         weight = check_weights(sample_weight, len(predicted), "sample_weight")
