@@ -31,6 +31,5 @@ def warmup(dtype: str = "float32", n_jobs: int | None = None) -> None:
     >>> numba_lstm.warmup()
     """
     y = np.array([0.0, 1.0, 0.0, 1.0])
-    for X in (np.eye(4), np.eye(4, dtype=np.float32)):
-        model = LSTMRegressor(2, max_iter=1, dtype=dtype, n_jobs=n_jobs)
-        model.fit(X, y, X_val=X, y_val=y).predict(X)
+    X = np.eye(4)
+    LSTMRegressor(2, max_iter=1, dtype=dtype, n_jobs=n_jobs).fit(X, y, X_val=X, y_val=y).predict(X)

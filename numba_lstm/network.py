@@ -158,7 +158,7 @@ class Network:
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
         parallel.run(
             *(task, n_serial, n_stages, n_tasks, self.n_threads),
-            (self.dtype.char, inputs.values.dtype.char),
+            self.dtype.char,
             *(self.layout.views(theta), *arguments),
         )
 
@@ -179,4 +179,7 @@ class Network:
         """Return how a batch is cut up, and its inputs as the kernels take them."""
         cut = plan(batch.lengths, self.layout, self.dtype.itemsize, self.n_threads)
         values, starts = np.ascontiguousarray(batch.values), np.ascontiguousarray(batch.starts)
-        return cut, Inputs(values, starts, cut.ends, self.mean, self.inverse_scale)
+        if values.dtype not in (np.float32, np.float64):
+            values = values.astype(np.float64)
+        source = values.reshape(-1).view(np.uint8), values.itemsize
+        return cut, Inputs(*source, starts, cut.ends, self.mean, self.inverse_scale)

@@ -23,13 +23,13 @@ def _pack(W, W_y, packed_W, packed_W_yT):
 
 
 @kernel
-def _step(x, scale, weights, states, out):
+def _step(memory, scale, weights, states, out):
     """Equations (1) to (4) and the head for one step of every stream.
 
     Parameters
     ----------
-    x : ndarray of shape (n, F)
-        Inputs.
+    memory : ndarray of uint8 of shape (n F 8,)
+        Inputs: the bytes of an array (n, F) in float64.
     scale : ndarray of shape (2, F)
         Mean of the inputs, and one over their scale; float64.
     weights : ndarray
@@ -40,8 +40,8 @@ def _step(x, scale, weights, states, out):
     out : ndarray of shape (n, K)
         Receives the outputs.
     """
-    n, F = x.shape
-    K, H = out.shape[1], (states.size // n - F - 1) // 7
+    (n, K), F = out.shape, scale.shape[1]
+    H = (states.size // n - F - 1) // 7
     R = F + 1 + H
     flat = states.reshape(-1)
     xh, c = flat[: n * R].reshape(n, R), flat[n * R : n * (R + H)].reshape(n, H)
@@ -50,7 +50,7 @@ def _step(x, scale, weights, states, out):
     packed_W, rest = weights[: R * 4 * H], weights[R * 4 * H :]
     packed_W_yT, b_y = rest[: H * K], rest[H * K :]
     for r in range(n):
-        standardise(x, r, scale[0], scale[1], xh, r)
+        standardise(memory, 8, r, scale[0], scale[1], xh, r)
     product(xh, 0, R, packed_W, gates, 0, n, SET)
     activate(gates, 0, c, 0, 0, None, h, 0, xh, F + 1, 0, n, n)
     outputs(h, 0, packed_W_yT, b_y, out, 0, n)
@@ -130,7 +130,9 @@ class Stream:
         self._x[...] = given.reshape(shape)
         if not np.isfinite(self._x).all():
             raise ValueError("x contains NaN or infinity. Impute such values first.")
-        _step(self._x, self._scale, self._weights, self._states, self._out)
+        _step(
+            self._x.reshape(-1).view(np.uint8), self._scale, self._weights, self._states, self._out
+        )
         self.n_steps += 1
         y = self._decode(self._out)
         return y[0] if self._one else y

@@ -289,3 +289,36 @@ def _lower_store(context, builder, sig, args):
             mask = first_lanes(builder, n, value.type.count)
             emit_store(builder, value, pointer, mask)
     return context.get_dummy_value()
+
+
+def read_real(memory: np.ndarray, place: int, itemsize: int) -> float:
+    """Read a float32 (``itemsize`` 4) or a float64 (8) at a byte of ``memory``.
+
+    So that data in either precision reach the same compiled kernels. Bounds are not
+    checked.
+    """
+    kind = np.float64 if itemsize == 8 else np.float32
+    return np.float64(memory[place : place + itemsize].view(kind)[0])
+
+
+@type_callable(read_real)
+def _type_read_real(context):
+    return lambda memory, place, itemsize: types.float64
+
+
+@lower_builtin(read_real, types.Array, types.Integer, types.Integer)
+def _lower_read_real(context, builder, sig, args):
+    memory, place, itemsize = args
+    byte = _address(context, builder, sig.args[0], memory, place)
+    wide, narrow = ir.DoubleType(), ir.FloatType()
+    is_wide = builder.icmp_signed("==", itemsize, ir.Constant(itemsize.type, 8))
+    with builder.if_else(is_wide) as (double, single):
+        with double:
+            value, block = builder.load(builder.bitcast(byte, wide.as_pointer())), builder.block
+        with single:
+            short = builder.load(builder.bitcast(byte, narrow.as_pointer()))
+            longer, longer_block = builder.fpext(short, wide), builder.block
+    result = builder.phi(wide)
+    result.add_incoming(value, block)
+    result.add_incoming(longer, longer_block)
+    return result

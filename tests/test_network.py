@@ -226,3 +226,13 @@ def test_every_sequence_is_in_one_block_and_every_block_in_one_wave(lengths, n_t
         for first in range(0, len(cut.blocks) - 1, cut.wave)
     ]
     assert max(cut.ends[wave[-1]] - cut.ends[wave[0]] for wave in waves) == cut.rows
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.float16])
+def test_inputs_of_any_precision_mean_the_same(make_problem, dtype):
+    p = make_problem([3, 2, 2], F=3, H=2, K=1)
+    values = np.round(4 * p.batch.values)  # exact in all of them
+    expected = p.network.predict(p.theta, p.batch._replace(values=values))
+    found = p.network.predict(p.theta, p.batch._replace(values=values.astype(dtype)))
+    np.testing.assert_array_equal(found, expected)

@@ -26,18 +26,19 @@ from numba_lstm.cpu.matmul import (
     product,
 )
 from numba_lstm.losses import loss_rows
-from numba_lstm.vectors import lanes, load, store
+from numba_lstm.vectors import lanes, load, read_real, store
 
 _LARGEST = 1e18
 
 
 @helper
-def standardise(values, source, mean, inverse_scale, xh, row):
+def standardise(memory, itemsize, source, mean, inverse_scale, xh, row):
     """Write row ``source`` of the inputs, and the bias's one, into a row of xh."""
-    F = values.shape[1]
+    F = mean.size
+    first = source * F * itemsize
     for j in range(F):
         # The difference is formed in float64 before it is rounded.
-        z = (values[source, j] - mean[j]) * inverse_scale[j]
+        z = (read_real(memory, first + j * itemsize, itemsize) - mean[j]) * inverse_scale[j]
         # Still finite in float32, as are sums of it: no NaN from inf - inf.
         xh[row, j] = min(max(z, -_LARGEST), _LARGEST)
     xh[row, F] = 1
@@ -138,7 +139,7 @@ def forward_block(work, inputs, s, e, base, every_step):
     """
     # Taken out of the tuples once: each time counts a reference, atomically.
     xh, gates, c, tanh_c, h = work.xh, work.gates, work.c, work.tanh_c, work.h
-    values, starts, ends, mean, inverse_scale = inputs
+    memory, itemsize, starts, ends, mean, inverse_scale = inputs
     packed_W = work.packed_W
     H, x_size, n, p = h.shape[1], mean.size + 1, e - s, ends[s] - base
     before = c.shape[0] - starts.size + s  # c_0 lies behind the packed rows
@@ -148,7 +149,8 @@ def forward_block(work, inputs, s, e, base, every_step):
     t = 0
     while n > 0:
         for r in range(n):
-            standardise(values, starts[s + r] + t, mean, inverse_scale, xh, p + r)
+            source, row = starts[s + r] + t, p + r
+            standardise(memory, itemsize, source, mean, inverse_scale, xh, row)
         K = x_size + H if t > 0 else x_size
         product(xh, p, K, packed_W, gates, p, n, SET)
         following, n_following = p + n, _running(ends, t + 1, s, n)
@@ -169,7 +171,7 @@ def predict_block(work, inputs, b_y, s, e, first, per_step):
     as in :func:`forward_block`, to the last bit.
     """
     xh, gates, c, h, out = work.xh, work.gates, work.c, work.h, work.out
-    values, starts, ends, mean, inverse_scale = inputs
+    memory, itemsize, starts, ends, mean, inverse_scale = inputs
     packed_W, packed_W_yT = work.packed_W, work.packed_W_yT
     H, x_size, n, p = h.shape[1], mean.size + 1, e - s, ends[s]
     for q in range(first, first + n):
@@ -177,7 +179,8 @@ def predict_block(work, inputs, b_y, s, e, first, per_step):
     t = 0
     while n > 0:
         for r in range(n):
-            standardise(values, starts[s + r] + t, mean, inverse_scale, xh, first + r)
+            source, row = starts[s + r] + t, first + r
+            standardise(memory, itemsize, source, mean, inverse_scale, xh, row)
         K = x_size + H if t > 0 else x_size
         product(xh, first, K, packed_W, gates, first, n, SET)
         activate(gates, first, c, first, first, None, h, first, xh, x_size, first, n, n)

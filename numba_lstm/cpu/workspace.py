@@ -38,7 +38,11 @@ class Inputs(NamedTuple):
 
     Attributes
     ----------
-    values, starts
+    memory : ndarray of uint8
+        The bytes of a batch's ``values``, float32 or float64.
+    itemsize : int
+        4 or 8: which of them.
+    starts : ndarray of int64 of shape (B,)
         As in :class:`Batch`.
     ends : ndarray of int64 of shape (B + 1,)
         0, and the number of time steps of all sequences up to each one; the last is S.
@@ -46,7 +50,8 @@ class Inputs(NamedTuple):
         Standardisation.
     """
 
-    values: np.ndarray
+    memory: np.ndarray
+    itemsize: int
     starts: np.ndarray
     ends: np.ndarray
     mean: np.ndarray
