@@ -81,8 +81,8 @@ def _add_transposed_product(A, B, n, C, first, last, scratch):
     M, N, size, a_row = C.shape[0], B.shape[1], C.itemsize, A.shape[1]
     zero, one = type(C[0, 0])(0), np.int64(1)
     whole = panel_width(size)
-    # The rows of wide matrices all fall into the same few sets of the first-level
-    # cache: what is used again for many tiles is first copied together.
+    # What is used again for many tiles is first copied together. It pays for wide matrices
+    # only, whose rows probably all fall into the same few sets of the first-level cache.
     copied = _scratch_size(M, N, size) > 0
     breadth = _BREADTH * 4 // size if copied else M
     b, a = scratch.ctypes.data, scratch.ctypes.data + _DEPTH * whole * size

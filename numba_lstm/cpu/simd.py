@@ -81,7 +81,7 @@ class _Caller:
     """Calls of the tile's variants, each a function of its own in the module.
 
     Were it emitted where it is called, every caller would compile it again, and every
-    caller of these: that was a third of the time of a first fit.
+    caller of these.
     """
 
     def __init__(self, builder, dtype, rows):

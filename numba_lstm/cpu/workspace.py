@@ -17,8 +17,8 @@ from numba_lstm.parameters import Layout
 # rows for each weight that comes from the cache, few enough to keep many cores busy.
 _BLOCK_ROWS, _SMALL = 16, 256
 
-# Rows between those of two blocks in a prediction's buffers: were they neighbours, one
-# core would fetch ahead what the other is about to write (3 % at H = 50).
+# Rows between those of two blocks in a prediction's buffers. As neighbours they cost 3 %
+# at H = 50, presumably because one core fetches ahead what the other is about to write.
 GAP = 8
 
 # A thread keeps the buffers of its last prediction, if they are small, for the next: to
