@@ -45,15 +45,21 @@ def standardise(memory, itemsize, source, mean, inverse_scale, xh, row):
 
 
 @helper(inline=True)
-def _unit_forward(gates, a, H, c, before, now, tanh_c, q, h, at, xh, following, j, n):
-    """Equations (2) to (4) for units j to j+n of one row."""
-    i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(
+def _read_forward(gates, a, H, c, before, j, n):
+    """Load what equations (2) to (4) need for units j to j+n of one row."""
+    return (
         load(gates, a + j, n),
         load(gates, a + H + j, n),
         load(gates, a + 2 * H + j, n),
         load(gates, a + 3 * H + j, n),
         load(c, before + j, n),
     )
+
+
+@helper(inline=True)
+def _write_forward(given, gates, a, H, c, now, tanh_c, q, h, at, xh, following, j, n):
+    """Equations (2) to (4) for units j to j+n of one row, from what was loaded."""
+    i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(*given)
     if tanh_c is not None:
         store(i, gates, a + j, n)
         store(f, gates, a + H + j, n)
@@ -76,22 +82,36 @@ def activate(gates, q, c, before, now, tanh_c, h, at, xh, x_size, following, n_f
     gates are not kept.
     """
     H, R, L = h.shape[1], xh.shape[1], lanes(h)
-    rest = H % L
+    end, n_end = _last_vector(H, L)
     for r in range(n):
         a, row = (q + r) * 4 * H, (q + r) * H
         c_prev, c_row, h_row = (before + r) * H, (now + r) * H, (at + r) * H
         then = (following + r) * R + x_size if r < n_following else -1
-        for j in range(0, H - rest, L):
-            _unit_forward(gates, a, H, c, c_prev, c_row, tanh_c, row, h, h_row, xh, then, j, L)
-        if rest:
-            j = H - rest
-            _unit_forward(gates, a, H, c, c_prev, c_row, tanh_c, row, h, h_row, xh, then, j, rest)
+        given = _read_forward(gates, a, H, c, c_prev, end, n_end)
+        for j in range(0, end, L):
+            _write_forward(
+                _read_forward(gates, a, H, c, c_prev, j, L),
+                *(gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, j, L),
+            )
+        _write_forward(
+            given, gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, end, n_end
+        )
+
+
+@helper
+def _last_vector(H, L):
+    """Where the last vector of a row of H units begins, and how many lanes it has.
+
+    It overlaps the one before it, rather than to be a part of a vector, where H is not a
+    multiple of the L lanes: so it is loaded before that one is written.
+    """
+    return max(H - L, 0), min(H, L)
 
 
 @helper(inline=True)
-def _unit_backward(gates, a, H, c, before, tanh_c, q, dh, dc, row, j, n):
-    """Equations (5) to (7) for units j to j+n of one row."""
-    da_i, da_f, da_g, da_o, dc_prev = cell_backward(
+def _read_backward(gates, a, H, c, before, tanh_c, q, dh, dc, row, j, n):
+    """Load what equations (5) to (7) need for units j to j+n of one row."""
+    return (
         load(gates, a + j, n),
         load(gates, a + H + j, n),
         load(gates, a + 2 * H + j, n),
@@ -101,6 +121,12 @@ def _unit_backward(gates, a, H, c, before, tanh_c, q, dh, dc, row, j, n):
         load(dh, row + j, n),
         load(dc, row + j, n),
     )
+
+
+@helper(inline=True)
+def _write_backward(given, gates, a, H, dc, row, j, n):
+    """Equations (5) to (7) for units j to j+n of one row, from what was loaded."""
+    da_i, da_f, da_g, da_o, dc_prev = cell_backward(*given)
     store(da_i, gates, a + j, n)
     store(da_f, gates, a + H + j, n)
     store(da_g, gates, a + 2 * H + j, n)
@@ -112,14 +138,16 @@ def _unit_backward(gates, a, H, c, before, tanh_c, q, dh, dc, row, j, n):
 def differentiate(gates, q, c, before, tanh_c, dh, dc, at, n):
     """Equations (5) to (7) for n rows: the gates become da, dc moves to t-1."""
     H, L = dh.shape[1], lanes(dh)
-    rest = H % L
+    end, n_end = _last_vector(H, L)
     for r in range(n):
         a, row, c_prev, d_row = (q + r) * 4 * H, (q + r) * H, (before + r) * H, (at + r) * H
-        for j in range(0, H - rest, L):
-            _unit_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, j, L)
-        if rest:
-            j = H - rest
-            _unit_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, j, rest)
+        given = _read_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, end, n_end)
+        for j in range(0, end, L):
+            _write_backward(
+                _read_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, j, L),
+                *(gates, a, H, dc, d_row, j, L),
+            )
+        _write_backward(given, gates, a, H, dc, d_row, end, n_end)
 
 
 @helper
