@@ -93,9 +93,7 @@ def activate(gates, q, c, before, now, tanh_c, h, at, xh, x_size, following, n_f
                 _read_forward(gates, a, H, c, c_prev, j, L),
                 *(gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, j, L),
             )
-        _write_forward(
-            given, gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, end, n_end
-        )
+        _write_forward(given, gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, end, n_end)
 
 
 @helper
