@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_lstm.cpu import parallel
-from numba_lstm.cpu.workspace import Buffers, Inputs, Targets, packed_rows, plan
+from numba_lstm.cpu.plan import packed_rows, plan
+from numba_lstm.cpu.views import matrix
+from numba_lstm.cpu.workspace import CELL, HEAD, Buffers, Inputs, Targets, part_of_cell
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 
@@ -20,14 +22,14 @@ _FEW_WEIGHTS = 50_000
 
 
 class States(NamedTuple):
-    """What the cell holds at every step of a batch, sequence after sequence.
+    """What a layer holds at every step of a batch, sequence after sequence.
 
     Attributes
     ----------
     h, c : ndarray of shape (S, H)
-        Hidden state and cell after each step.
+        Hidden state and cell after each step; of two directions side by side.
     gates : ndarray of shape (S, 4H)
-        The activated gates i, f, g, o.
+        The activated gates i, f, g, o, each like h.
     """
 
     h: np.ndarray
@@ -36,12 +38,12 @@ class States(NamedTuple):
 
 
 class Network:
-    """One LSTM layer and a linear head, on the CPU.
+    """LSTM layers and a linear head, on the CPU.
 
     Parameters
     ----------
     layout : Layout
-        F, H and K.
+        Its architecture.
     dtype : numpy.dtype
         Of theta and of all arithmetic: float32 or float64.
     per_step : bool
@@ -126,40 +128,55 @@ class Network:
         targets = Targets(y, weight, self.loss, self.loss_parameter)
         n_waves = -(-(len(cut.blocks) - 1) // cut.wave)
         self._run(
-            *(parallel.loss_and_grad, 1 + 2 * n_waves, cut.wave, theta, inputs),
-            *(self.layout.views(grad), work, inputs, cut.blocks, cut.wave, self.per_step, targets),
+            *(parallel.loss_and_grad, 1 + 2 * n_waves, cut.wave, theta),
+            *(grad, work, inputs, cut.blocks, cut.wave, self.per_step, targets),
         )
-        return float(work.row_loss[: len(weight)].sum(dtype=np.float64)), grad
+        row_loss = matrix(work.memory, work.table, HEAD.row_loss)[0]
+        return float(row_loss[: len(weight)].sum(dtype=np.float64)), grad
 
     def predict(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps."""
         self._check_vector(theta, "theta")
         cut, inputs = self._prepare(batch)
         S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
-        work = self._buffers.room("predict", 0, B, S if self.per_step else B, n_tasks)
-        arguments = (work, inputs, cut.blocks, self.per_step)
-        self._run(parallel.predict, 2, n_tasks, theta, inputs, *arguments)
-        if self.per_step:
-            return work.out[packed_rows(batch.lengths, cut.blocks)]
-        return work.out[:B].copy()
+        # One layer keeps no row for each time step.
+        rows = S if self.per_step or len(self.layout.hidden_sizes) > 1 else 0
+        work = self._buffers.room("predict", rows, B, S if self.per_step else B, n_tasks)
+        self._run(*(parallel.predict, 2, n_tasks, theta, work, inputs, cut.blocks, self.per_step))
+        out = matrix(work.memory, work.table, HEAD.out)
+        return out[packed_rows(batch.lengths, cut.blocks)] if self.per_step else out[:B].copy()
 
-    def states(self, theta: np.ndarray, batch: Batch) -> States:
-        """Hidden states, cells and gates of a batch at every time step."""
+    def states(self, theta: np.ndarray, batch: Batch, layer: int = -1) -> States:
+        """Hidden states, cells and gates of one layer at every time step of a batch."""
         self._check_vector(theta, "theta")
         cut, inputs = self._prepare(batch)
         S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
         work = self._buffers.room("states", S, B, S, n_tasks)
-        self._run(parallel.states, 2, n_tasks, theta, inputs, work, inputs, cut.blocks)
+        self._run(parallel.states, 2, n_tasks, theta, work, inputs, cut.blocks)
         rows = packed_rows(batch.lengths, cut.blocks)
-        return States(work.h[rows], work.c[rows], work.gates[rows])
+        layer = range(len(self.layout.hidden_sizes))[layer]
+        parts: list[list[np.ndarray]] = [[], [], []]
+        for k, cell in enumerate(self.layout.cells):
+            if cell.layer == layer:
+                part, H = part_of_cell(k), cell.hidden_size
+                h, c, gates = (
+                    matrix(work.memory, work.table, part + column)
+                    for column in (CELL.h, CELL.c, CELL.gates)
+                )
+                first = work.table[part + CELL.h_column]
+                parts[0].append(h[rows, first : first + H])
+                parts[1].append(c[rows])
+                parts[2].append(gates[rows].reshape(-1, 4, H))
+        h, c, gates = (np.concatenate(part, axis=-1) for part in parts)
+        return States(h, c, gates.reshape(len(rows), -1))
 
-    def _run(self, task, n_stages, n_tasks, theta, inputs, *arguments):
+    def _run(self, task, n_stages, n_tasks, theta, *arguments):
         # Few weights are packed sooner than other threads are woken.
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
         parallel.run(
             *(task, n_serial, n_stages, n_tasks, self.n_threads),
             self.dtype.char,
-            *(self.layout.views(theta), *arguments),
+            *(theta, *arguments),
         )
 
     def _check_vector(self, vector, name):

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm._jit import kernel
-from numba_lstm.cpu.layer import activate, outputs, standardise
-from numba_lstm.cpu.matmul import SET, pack, pack_transposed, product
+from numba_lstm.cpu.gates import activate, standardise
+from numba_lstm.cpu.matmul import ADD, SET, pack, pack_transposed, product
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
@@ -52,8 +52,11 @@ def _step(memory, scale, weights, states, out):
     for r in range(n):
         standardise(memory, 8, r, scale[0], scale[1], xh, r)
     product(xh, 0, R, packed_W, gates, 0, n, SET)
-    activate(gates, 0, c, 0, 0, None, h, 0, xh, F + 1, 0, n, n)
-    outputs(h, 0, packed_W_yT, b_y, out, 0, n)
+    activate(gates, 0, c, 0, 0, h[:0], h, 0, 0, xh, F + 1, 0, n, n)
+    for r in range(n):
+        for k in range(K):
+            out[r, k] = b_y[k]
+    product(h, 0, H, packed_W_yT, out, 0, n, ADD)
 
 
 class Stream:
@@ -86,13 +89,15 @@ class Stream:
             raise ValueError(f"n_streams={n_streams}: at least one stream is needed.")
         self._one = n_streams is None
         self._n = n = 1 if n_streams is None else int(n_streams)
-        self._layout = F, H, K = estimator._layout
+        self._layout = layout = estimator._layout
+        F, (H,), K = layout[:3]
         self._decode = copy.copy(estimator)._decode  # another fit must not reach it
         theta = np.array(estimator.theta_)
-        dtype, views = theta.dtype, self._layout.views(theta)
-        self._weights = np.empty(views.W.size + H * K + K, dtype)
-        packed_W, packed_W_yT = np.empty(views.W.size, dtype), np.empty(H * K, dtype)
-        _pack(views.W, views.W_y, packed_W, packed_W_yT)
+        dtype, views = theta.dtype, layout.views(theta)
+        (W,) = views.W
+        self._weights = np.empty(W.size + H * K + K, dtype)
+        packed_W, packed_W_yT = np.empty(W.size, dtype), np.empty(H * K, dtype)
+        _pack(W, views.W_y, packed_W, packed_W_yT)
         np.concatenate([packed_W, packed_W_yT, views.b_y], out=self._weights)
         self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
         self._out = np.empty((n, K), dtype)
@@ -150,7 +155,7 @@ class Stream:
 
     @state.setter
     def state(self, state: tuple[Any, Any]) -> None:
-        H = self._layout.hidden_size
+        H = self._layout.hidden_sizes[0]
         shape = (H,) if self._one else (self._n, H)
         values = [np.asarray(part, self._states.dtype) for part in state]
         if len(values) != 2 or any(part.shape != shape for part in values):
@@ -166,7 +171,7 @@ class Stream:
 
     def _parts(self):
         """Views of h, beside the inputs, and of c."""
-        (F, H, _), n = self._layout, self._n
+        (F, (H,), _), n = self._layout[:3], self._n
         flat = self._states.reshape(-1)
         xh = flat[: n * (F + 1 + H)].reshape(n, -1)
         return xh[:, F + 1 :], flat[xh.size : xh.size + n * H].reshape(n, H)

@@ -47,6 +47,7 @@ class Problem:
         seed=0,
         n_threads=1,
         parameter=0.4,
+        **architecture,
     ):
         self.rng = rng = np.random.default_rng(seed)
         self.lengths = np.asarray(lengths)
@@ -65,7 +66,8 @@ class Problem:
         self.batch = Batch(
             values, starts, self.lengths[self.order], y.astype(dtype), weight.astype(dtype)
         )
-        self.layout = Layout(F, H, K)
+        sizes = H if isinstance(H, tuple) else (H,)
+        self.layout = Layout(F, sizes, K, **architecture)
         self.theta = initialise(self.layout, rng, np.dtype(dtype))
         self.theta += rng.normal(0, 0.3, self.theta.size).astype(dtype)
         self.network = Network(
@@ -85,6 +87,19 @@ class Problem:
     def loss_and_grad(self, theta=None):
         theta = self.theta if theta is None else theta
         return self.network.loss_and_grad(theta, self.batch)
+
+
+def central_differences(p, step=1e-5):
+    """Slope of the loss in each direction of theta."""
+    gradient = np.empty_like(p.theta)
+    for j in range(p.theta.size):
+        values = []
+        for sign in (1, -1):
+            theta = p.theta.copy()
+            theta[j] += sign * step
+            values.append(p.loss_and_grad(theta)[0])
+        gradient[j] = (values[0] - values[1]) / (2 * step)
+    return gradient
 
 
 @pytest.fixture

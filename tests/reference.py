@@ -7,14 +7,14 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def lstm(x, weights):
+def lstm(x, weights, name="l0"):
     """States of one sequence x (T, F): h, c and the four gates, each (T, H).
 
     ``weights`` has PyTorch's names and shapes, gates in the order i, f, g, o.
     """
     W_ih, W_hh, b = (
-        np.asarray(weights[name], np.float64)
-        for name in ("weight_ih_l0", "weight_hh_l0", "bias_l0")
+        np.asarray(weights[f"{kind}_{name}"], np.float64)
+        for kind in ("weight_ih", "weight_hh", "bias")
     )
     H = W_hh.shape[1]
     h, c = np.zeros(H), np.zeros(H)
@@ -29,12 +29,38 @@ def lstm(x, weights):
     return [np.array(part) for part in zip(*steps, strict=True)]
 
 
-def outputs(sequences, weights, per_step):
+def layers(x, weights, direction="forward", merge="concat", residual=False):
+    """Outputs of every layer of a stack for one sequence x (T, F), and its final state.
+
+    Of each layer a pair: outputs (T, width), and what the layer ends with (width,): h after
+    the last step that each direction takes.
+    """
+    pairs, layer = [], 0
+    while f"weight_ih_l{layer}" in weights:
+        hs, finals = [], []
+        names = [f"l{layer}"] + [f"l{layer}_reverse"] * (direction == "both")
+        for name, backwards in zip(names, [direction == "reverse", True], strict=False):
+            h = lstm(x[::-1] if backwards else x, weights, name)[0]
+            finals.append(h[-1])
+            hs.append(h[::-1] if backwards else h)
+        if merge == "concat":
+            out, final = np.concatenate(hs, axis=1), np.concatenate(finals)
+        else:
+            parts = len(hs) if merge == "mean" else 1
+            out, final = sum(hs) / parts, sum(finals) / parts
+        if residual and layer > 0:
+            out, final = out + x, final + x[-1]
+        pairs.append((out, final))
+        x, layer = out, layer + 1
+    return pairs
+
+
+def outputs(sequences, weights, per_step, **architecture):
     """Outputs (Q, K) of the linear head for a list of sequences."""
     rows = []
     for x in sequences:
-        h = lstm(x, weights)[0]
-        rows.append(h if per_step else h[-1:])
+        out, final = layers(x, weights, **architecture)[-1]
+        rows.append(out if per_step else final[np.newaxis])
     W, b = (np.asarray(weights[name], np.float64) for name in ("head_weight", "head_bias"))
     return np.concatenate(rows) @ W.T + b
 

@@ -11,7 +11,8 @@ import pytest
 from numba_lstm import _jit, activations, losses
 from numba_lstm._jit import kernel
 from numba_lstm._llvm import BITS
-from numba_lstm.cpu import layer, matmul
+from numba_lstm.cpu import gates as gate_loops
+from numba_lstm.cpu import matmul
 from numba_lstm.cpu.simd import MAX_ROWS
 from numba_lstm.parameters import Layout, initialise
 from numba_lstm.training.optimizers import Optimizer, SolverSettings
@@ -95,12 +96,12 @@ def test_activations_at_the_ends(dtype):
 
 @kernel
 def activate_rows(gates, c, tanh_c, h):
-    layer.activate(gates, 0, c, 0, 0, tanh_c, h, 0, h, 0, 0, 0, h.shape[0])
+    gate_loops.activate(gates, 0, c, 0, 0, tanh_c, h, 0, 0, h, 0, 0, 0, h.shape[0])
 
 
 @kernel
 def differentiate_rows(gates, c, tanh_c, h):
-    layer.differentiate(gates, 0, c, 0, tanh_c, h, h, 0, h.shape[0])
+    gate_loops.differentiate(gates, 0, c, 0, tanh_c, h, h, 0, h.shape[0])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -151,7 +152,7 @@ def product(A, a, K, packed_B, C, c, n, add):
 
 @kernel
 def add_transposed_product(A, B, n, C, first, last, scratch):
-    matmul.add_transposed_product(A, B, n, C, first, last, scratch)
+    matmul.add_transposed_product(A, 0, B, 0, n, C, first, last, scratch)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -225,7 +226,7 @@ def test_stand_ins_for_the_microkernel():
 
 @pytest.mark.nojit
 def test_first_weights():
-    layout = Layout(3, 5, 2)
+    layout = Layout(3, (5,), 2)
     theta = initialise(layout, np.random.default_rng(0), np.dtype(np.float64))
     named = layout.named(theta)
     assert theta.shape == (layout.size,)

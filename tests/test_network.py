@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
+from conftest import central_differences
 
 from numba_lstm import losses
-from numba_lstm.cpu import workspace
+from numba_lstm.cpu import plan as plan_module
 from numba_lstm.network import Network
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
@@ -57,18 +58,6 @@ def test_forward_at_odd_sizes(make_problem, N, T, F, H, dtype):
     found = p.network.predict(p.theta, p.batch)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, expected, atol=tolerance)
-
-
-def central_differences(p, step=1e-5):
-    gradient = np.empty_like(p.theta)
-    for j in range(p.theta.size):
-        values = []
-        for sign in (1, -1):
-            theta = p.theta.copy()
-            theta[j] += sign * step
-            values.append(p.loss_and_grad(theta)[0])
-        gradient[j] = (values[0] - values[1]) / (2 * step)
-    return gradient
 
 
 @pytest.mark.parametrize("per_step", [False, True])
@@ -125,7 +114,7 @@ def test_forward_and_gradients_are_those_of_pytorch(case, dtype):
     weight = np.full(len(y), 1 / len(y), dtype)
     batch = Batch(values, starts, lengths[order], y, weight)
 
-    layout = Layout(x.shape[2], stored("weight_hh_l0").shape[1], len(stored("head_bias")))
+    layout = Layout(x.shape[2], (stored("weight_hh_l0").shape[1],), len(stored("head_bias")))
     theta = np.empty(layout.size, dtype)
     for name, view in layout.named(theta).items():
         view[...] = stored(name)
@@ -198,15 +187,15 @@ def test_waves_and_threads_change_nothing(make_problem, monkeypatch, lengths, pe
     results = []
     for n_threads in (1, 2):
         for wave_bytes in (1, 50_000, 2**40):
-            monkeypatch.setattr(workspace, "_WAVE_BYTES", wave_bytes)
-            workspace._plan_of_equals.cache_clear()
+            monkeypatch.setattr(plan_module, "_WAVE_BYTES", wave_bytes)
+            plan_module._plan_of_equals.cache_clear()
             p = make_problem(
                 lengths, F=2, H=5, K=2, per_step=per_step, n_threads=n_threads, dtype=np.float32
             )
             loss, gradient = p.loss_and_grad()
             outputs = p.network.predict(p.theta, p.batch)
             results.append((loss, gradient.tobytes(), outputs.tobytes()))
-    workspace._plan_of_equals.cache_clear()
+    plan_module._plan_of_equals.cache_clear()
     assert len(set(results)) == 1
     named = p.layout.named(p.theta)
     np.testing.assert_allclose(outputs, reference.outputs(p.in_order, named, per_step), atol=1e-5)
@@ -216,7 +205,7 @@ def test_waves_and_threads_change_nothing(make_problem, monkeypatch, lengths, pe
 @pytest.mark.parametrize("n_threads", [1, 2, 8])
 @pytest.mark.parametrize("lengths", [[5] * 100, [500, *[1] * 40], [3], list(range(99, 0, -1))])
 def test_every_sequence_is_in_one_block_and_every_block_in_one_wave(lengths, n_threads):
-    cut = workspace.plan(np.array(lengths), Layout(2, 32, 1), 4, n_threads)
+    cut = plan_module.plan(np.array(lengths), Layout(2, (32,), 1), 4, n_threads)
     assert cut.ends[-1] == sum(lengths)
     assert cut.blocks[0] == 0
     assert cut.blocks[-1] == len(lengths)

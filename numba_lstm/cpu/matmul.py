@@ -34,6 +34,26 @@ def panel_width(itemsize):
 
 
 @helper
+def fill_zeros(A, row, n, first, last):
+    """Set columns ``first`` to ``last`` of n rows of A from ``row`` on to zero.
+
+    As an assignment to a slice it would take four times as long to compile.
+    """
+    for r in range(row, row + n):
+        for j in range(first, last):
+            A[r, j] = 0
+
+
+@helper
+def share_of(n_columns, itemsize, task, n_tasks):
+    """Columns of a matrix, whole panels of them, that are one task's."""
+    whole = panel_width(itemsize)
+    n_panels = (n_columns + whole - 1) // whole
+    first, last = n_panels * task // n_tasks, n_panels * (task + 1) // n_tasks
+    return first * whole, min(last * whole, n_columns)
+
+
+@helper
 def _column_of_tiles(zero, a, a_row, a_col, b, b_row, K, c, c_row, M, width, add, size):
     """One panel of C from the addresses a, b, c; strides in elements of ``size`` bytes."""
     for m in range(0, M, MAX_ROWS):
@@ -73,8 +93,8 @@ def scratch_size(M, N, itemsize):
 _scratch_size = helper(scratch_size)
 
 
-def _add_transposed_product(A, B, n, C, first, last, scratch):
-    """Add A[:n, :M]^T B[:n, first:last] to C[:, first:last].
+def _add_transposed_product(A, a_0, B, b_0, n, C, first, last, scratch):
+    """Add A[a_0:a_0+n, :M]^T B[b_0:b_0+n, first:last] to C[:, first:last].
 
     A (., M or more), B (., N), C (M, N); ``scratch`` holds :func:`scratch_size` elements.
     """
@@ -91,18 +111,18 @@ def _add_transposed_product(A, B, n, C, first, last, scratch):
         for m in range(0, M, breadth):
             m_end = min(m + breadth, M)
             if copied:
-                _copy_panels(A, k, depth, m, m_end, scratch, _DEPTH * whole, MAX_ROWS)
+                _copy_panels(A, a_0 + k, depth, m, m_end, scratch, _DEPTH * whole, MAX_ROWS)
             for j in range(first, last, whole):
                 width = min(whole, last - j)
                 c_j = C.ctypes.data + (m * N + j) * size
                 if not copied:
-                    a_k = A.ctypes.data + k * a_row * size
-                    b_k = B.ctypes.data + (k * N + j) * size
+                    a_k = A.ctypes.data + (a_0 + k) * a_row * size
+                    b_k = B.ctypes.data + ((b_0 + k) * N + j) * size
                     _column_of_tiles(
                         *(zero, a_k, one, a_row, b_k, N, depth, c_j, N, M, width, ADD, size)
                     )
                     continue
-                _copy_panels(B, k, depth, j, j + width, scratch, 0, whole)
+                _copy_panels(B, b_0 + k, depth, j, j + width, scratch, 0, whole)
                 for tile in range((m_end - m + MAX_ROWS - 1) // MAX_ROWS):
                     i = tile * MAX_ROWS
                     a_i, c_i = a + i * depth * size, c_j + i * N * size
@@ -143,7 +163,7 @@ def _pack(W, packed, first, last):
 def _pack_transposed(W, packed, first, last):
     """As :func:`pack`, of the transpose of W (N, K)."""
     N, K = W.shape
-    whole = panel_width(W.itemsize)
+    whole, packed = panel_width(W.itemsize), packed.reshape(-1)
     for n in range(first, last, whole):
         width, q = min(whole, N - n), n * K
         for k_0 in range(0, K, 16):  # blocks that stay in the cache
@@ -158,12 +178,13 @@ def _product_numpy(A, a, K, packed_B, C, c, n, add):
         C[c + row] = A[a + row, :K] @ B + (C[c + row] if add else 0)
 
 
-def _add_transposed_product_numpy(A, B, n, C, first, last, scratch):
-    C[:, first:last] += A[:n, : len(C)].T @ B[:n, first:last]
+def _add_transposed_product_numpy(A, a_0, B, b_0, n, C, first, last, scratch):
+    C[:, first:last] += A[a_0 : a_0 + n, : len(C)].T @ B[b_0 : b_0 + n, first:last]
 
 
 def _pack_numpy(W, packed, first, last):
-    packed.reshape(W.shape)[:, first:last] = W[:, first:last]
+    if last > first:
+        packed.reshape(W.shape)[:, first:last] = W[:, first:last]
 
 
 def _pack_transposed_numpy(W, packed, first, last):

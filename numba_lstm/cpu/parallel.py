@@ -12,63 +12,91 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from numba import config, types
 
 from numba_lstm._jit import kernel
 from numba_lstm._process import in_forked_child
 from numba_lstm.cpu import launch
-from numba_lstm.cpu.layer import (
-    backward_block,
-    forward_block,
-    gradient_share,
-    head_block,
-    pack_backward_share,
-    pack_share,
-    predict_block,
+from numba_lstm.cpu.cells import (
+    BACKWARD,
+    FORWARD,
+    backward_cell,
+    forward_cell,
+    merge_outputs,
+    skip,
 )
-from numba_lstm.cpu.workspace import GAP
+from numba_lstm.cpu.gradient import gradient_share
+from numba_lstm.cpu.head import head_loss, outputs
+from numba_lstm.cpu.panels import pack_backward_share, pack_share
+from numba_lstm.cpu.workspace import CELL, GAP, cell_part, n_cells
 
 
 @kernel
-def predict(stage, task, weights, work, inputs, blocks, per_step):
-    """Forward pass of a batch into ``work.out``, and nothing else."""
+def predict(stage, task, theta, work, inputs, blocks, per_step):
+    """Forward pass of a batch into the head's ``out``, and nothing else."""
+    memory, table = work
+    s, e, ends, base = blocks[task], blocks[task + 1], inputs.ends, np.int64(0)
+    first = s + task * GAP
     if stage == 0:
-        pack_share(weights, work, task, blocks.size - 1)
-    else:
-        s, e = blocks[task], blocks[task + 1]
-        predict_block(work, inputs, weights.b_y, s, e, s + task * GAP, per_step)
+        pack_share(theta, memory, table, task, blocks.size - 1)
+    elif s < e:
+        for k in range(n_cells(table)):
+            cell = cell_part(k)
+            every_step = per_step or not table[cell + CELL.top]
+            forward_cell(memory, table, cell, inputs, s, e, base, first, every_step)
+            merge_outputs(memory, table, cell, ends, s, e, base, first, every_step)
+            skip(memory, table, cell, FORWARD, ends, s, e, base, first, every_step)
+        q, n, row = (ends[s], ends[e] - ends[s], ends[s]) if per_step else (s, e - s, first)
+        outputs(theta, memory, table, row, q, n)
 
 
 @kernel
-def states(stage, task, weights, work, inputs, blocks):
+def states(stage, task, theta, work, inputs, blocks):
     """Forward pass of a batch that leaves the states of every step in ``work``."""
+    memory, table = work
+    s, e, ends, base = blocks[task], blocks[task + 1], inputs.ends, np.int64(0)
     if stage == 0:
-        pack_share(weights, work, task, blocks.size - 1)
-    else:
-        forward_block(work, inputs, blocks[task], blocks[task + 1], 0, True)
+        pack_share(theta, memory, table, task, blocks.size - 1)
+    elif s < e:
+        for k in range(n_cells(table)):
+            forward_cell(memory, table, cell_part(k), inputs, s, e, base, s, True)
+            merge_outputs(memory, table, cell_part(k), ends, s, e, base, s, True)
+            skip(memory, table, cell_part(k), FORWARD, ends, s, e, base, s, True)
 
 
 @kernel
-def loss_and_grad(stage, task, weights, grad, work, inputs, blocks, wave, per_step, targets):
+def loss_and_grad(stage, task, theta, grad, work, inputs, blocks, wave, per_step, targets):
     """Losses of a batch and their gradient: weights are packed, then three passes.
 
     The passes go over ``wave`` blocks at a time, so that the last one finds what the
     first two have left still in the cache, and the buffers are those of a wave.
     """
-    ends = inputs.ends
+    (memory, table), ends = work, inputs.ends
     if stage == 0:
-        pack_share(weights, work, task, wave)
-        pack_backward_share(weights, work, task, wave)
+        pack_share(theta, memory, table, task, wave)
+        pack_backward_share(theta, memory, table, task, wave)
         return
     first = (stage - 1) // 2 * wave
     last = min(first + wave, blocks.size - 1)
+    base = ends[blocks[first]]
     if stage % 2 == 0:
-        gradient_share(work, grad, ends, blocks[first], blocks[last], per_step, task, wave)
+        s, e = blocks[first], blocks[last]
+        gradient_share(grad, memory, table, ends, s, e, per_step, task, wave)
     elif first + task < last and blocks[first + task] < blocks[first + task + 1]:
-        s, e, base = blocks[first + task], blocks[first + task + 1], ends[blocks[first]]
-        forward_block(work, inputs, s, e, base, per_step)
-        head_block(work, weights.b_y, ends, s, e, per_step, targets)
-        backward_block(work, ends, s, e, base, per_step)
+        s, e = blocks[first + task], blocks[first + task + 1]
+        for k in range(n_cells(table)):
+            cell = cell_part(k)
+            every_step = per_step or not table[cell + CELL.top]
+            forward_cell(memory, table, cell, inputs, s, e, base, s, every_step)
+            merge_outputs(memory, table, cell, ends, s, e, base, s, every_step)
+            skip(memory, table, cell, FORWARD, ends, s, e, base, s, every_step)
+        head_loss(theta, memory, table, ends, s, e, base, per_step, targets)
+        for k in range(n_cells(table) - 1, -1, -1):
+            cell = cell_part(k)
+            every_step = per_step or not table[cell + CELL.top]
+            backward_cell(memory, table, cell, ends, s, e, base, every_step)
+            skip(memory, table, cell, BACKWARD, ends, s, e, base, s, every_step)
 
 
 def _parallel_is_safe() -> bool:

@@ -1,23 +1,15 @@
-"""A batch's blocks, and the buffers that the kernels work in."""
+"""The buffers that the kernels work in."""
 
 from __future__ import annotations
 
-import functools
-import itertools
-import math
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from numba_lstm._jit import helper
 from numba_lstm.cpu.matmul import scratch_size
 from numba_lstm.parameters import Layout
-
-# Sequences of a block, at most, up to _SMALL hidden units and (twice as many) above: enough
-# rows for each weight that comes from the cache, few enough to keep many cores busy. Half as
-# many where the block's time steps take more than _BLOCK_BYTES: 10 % faster at H = 64 and T =
-# 500 or 2000, no difference at H = 128 or 256.
-_BLOCK_ROWS, _SMALL, _BLOCK_BYTES = 16, 256, 2**22
 
 # Rows between those of two blocks in a prediction's buffers. As neighbours they cost 3 %
 # at H = 50, presumably because one core fetches ahead what the other is about to write.
@@ -27,9 +19,6 @@ GAP = 8
 # make new ones takes as long as to predict a sequence with a small network.
 _KEPT_BYTES = 2**22
 _kept = threading.local()
-
-# What the time steps of a wave may take: a part of a third-level cache.
-_WAVE_BYTES = 2**23
 
 # Elements of a cache line, of 64 bytes, that holds float32.
 _LINE = 16
@@ -80,51 +69,145 @@ class Targets(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Buffers of the kernels, for S time steps, B sequences and Q outputs.
-
-    S counts those of a wave in training, of all in ``states``; a prediction keeps nothing,
-    has a row for each sequence, and c of no other shape. Rows are packed (cpu/layer.py).
+    """Buffers of the kernels, in one piece of memory.
 
     Attributes
     ----------
-    xh : ndarray of shape (S, F + 1 + H or a little more)
-        Standardised inputs x_t, a one, and the hidden state h_{t-1}; then padding, so
-        that no two rows, and no two threads, share a cache line.
-    gates : ndarray of shape (S, 4H)
-        The activated gates i, f, g, o; after the backward pass da.
-    c : ndarray of shape (B + S, H)
-        Cells; the last B rows are the zeros before the first step.
-    tanh_c : ndarray of shape (S, H)
-        Hyperbolic tangent of the cell.
-    h : ndarray of shape (Q, H)
-        Hidden state behind each output.
-    out, d_out : ndarray of shape (Q, K)
-        Outputs and the loss's gradient with respect to them.
-    row_loss : ndarray of shape (Q,)
-        Weighted loss of each output.
-    dh, dc : ndarray of shape (B, H)
-        Running gradients of the backward pass.
-    packed_W, packed_W_hT, packed_W_y, packed_W_yT : ndarray
-        Weights in panels, two of them transposed.
-    scratch : ndarray
-        Room for the weight gradient's products, a row for each task.
+    memory : ndarray of float32 or float64
+        All of them.
+    table : ndarray of int64
+        Where they lie. It begins with the head's part, :class:`HeadColumns`, and goes on
+        with a part for each cell, :class:`CellColumns`.
     """
 
-    xh: np.ndarray
-    gates: np.ndarray
-    c: np.ndarray
-    tanh_c: np.ndarray
-    h: np.ndarray
-    out: np.ndarray
-    d_out: np.ndarray
-    row_loss: np.ndarray
-    dh: np.ndarray
-    dc: np.ndarray
-    packed_W: np.ndarray
-    packed_W_hT: np.ndarray
-    packed_W_y: np.ndarray
-    packed_W_yT: np.ndarray
-    scratch: np.ndarray
+    memory: np.ndarray
+    table: np.ndarray
+
+
+class CellColumns(NamedTuple):
+    """What the table holds of a cell, with S time steps and B sequences.
+
+    S counts those of a wave in training, of all in ``states``; a prediction has a row for
+    each sequence instead, in xh, gates and c. Rows are packed (cells.py). Of a matrix there
+    are the first element, rows and columns.
+
+    Attributes
+    ----------
+    xh : matrix (S, F + 1 + H or a little more)
+        Inputs x_t, a one, and the hidden state h_{t-1}; then padding, so that no two rows,
+        and no two threads, share a cache line.
+    gates : matrix (S, 4H)
+        The activated gates i, f, g, o; after the backward pass da.
+    c : matrix (B + S, H)
+        Cells; the last B rows are those before the first step.
+    tanh_c : matrix (S, H)
+        Hyperbolic tangent of the cell.
+    h : matrix (S or B, ...)
+        Where the hidden state goes, from column ``h_column`` on.
+    dh, dc : matrix (B, H)
+        Running gradients of the backward pass.
+    x, dx : matrix (S, F)
+        Outputs of the layer below and the gradient with respect to them; empty in the
+        first layer.
+    out, d_out : matrix (S or B, width)
+        Outputs of the layer, the cell's from ``column`` on, and the gradient.
+    packed_W, packed_W_hT, packed_W_xT : matrix
+        Weights in panels, two of them transposed.
+    W, W_x, W_h : matrix (F + 1 + H, 4H), (F, 4H) and (H, 4H)
+        The weights, in theta or in its gradient; W_x empty in the first layer.
+    h_column, column : int
+        Columns.
+    reverse, top : bool
+        Whether it reads from the end, and whether its layer is the last.
+    second, last : bool
+        Whether it is the second and whether it is the last direction of its layer.
+    merges, residual : bool
+        Whether the layer's outputs are other than h: merged, or with its inputs added.
+    divisor : int
+        What h is divided by in the outputs: 1, or 2 for the mean.
+    """
+
+    xh: Any
+    gates: Any
+    c: Any
+    tanh_c: Any
+    h: Any
+    dh: Any
+    dc: Any
+    x: Any
+    dx: Any
+    out: Any
+    d_out: Any
+    packed_W: Any
+    packed_W_hT: Any
+    packed_W_xT: Any
+    W: Any
+    W_x: Any
+    W_h: Any
+    h_column: int
+    column: int
+    reverse: bool
+    top: bool
+    second: bool
+    last: bool
+    merges: bool
+    residual: bool
+    divisor: int
+
+
+class HeadColumns(NamedTuple):
+    """What the table holds of the head, with Q outputs of the network.
+
+    Attributes
+    ----------
+    h, d_h : matrix (S or B, width)
+        Outputs of the last layer and the gradient with respect to them.
+    out, d_out : matrix (Q, K)
+        Outputs and the loss's gradient with respect to them.
+    packed_W_y, packed_W_yT : matrix
+        Weights in panels, the latter transposed.
+    row_loss : matrix (1, Q)
+        Weighted loss of each output.
+    W_y, b_y : matrix (K, width) and (1, K)
+        The weights, in theta or in its gradient.
+    scratch : matrix
+        Room for products, a row for each task: see matmul.scratch_size.
+    """
+
+    h: Any
+    d_h: Any
+    out: Any
+    d_out: Any
+    packed_W_y: Any
+    packed_W_yT: Any
+    row_loss: Any
+    W_y: Any
+    b_y: Any
+    scratch: Any
+
+
+def _columns(kind, n_matrices):
+    """Return where each field begins, of matrices with three numbers each, and their number."""
+    *columns, size = (3 * k - 2 * max(0, k - n_matrices) for k in range(len(kind._fields) + 1))
+    return kind(*columns), size
+
+
+HEAD, _HEAD_SIZE = _columns(HeadColumns, 10)
+CELL, _CELL_SIZE = _columns(CellColumns, 17)
+
+
+@helper
+def n_cells(table):
+    """Return how many cells a table has."""
+    return (table.size - _HEAD_SIZE) // _CELL_SIZE
+
+
+def part_of_cell(k: int) -> int:
+    """Return where in the table the part of cell k begins."""
+    return _HEAD_SIZE + k * _CELL_SIZE
+
+
+cell_part = helper(part_of_cell)  # which Python cannot call
 
 
 class Buffers:
@@ -133,7 +216,7 @@ class Buffers:
     Parameters
     ----------
     layout : Layout
-        F, H and K.
+        The network's.
     dtype : numpy.dtype
         float32 or float64.
     per_step : bool
@@ -159,139 +242,92 @@ class Buffers:
         owner, has, work = held.get(purpose, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
             work = _allocate(*self._key, *sizes, purpose)
-            if purpose != "predict" or work.xh.base.nbytes <= _KEPT_BYTES:
+            if purpose != "predict" or work.memory.nbytes <= _KEPT_BYTES:
                 held[purpose] = self._key, sizes, work
         return work
 
 
-def _allocate(layout, dtype, per_step, S, B, Q, n_tasks, purpose):
-    """Make a workspace; what its purpose does not need has no rows."""
-    F, H, K = layout
-    trains, predicts = purpose == "train", purpose == "predict"
-    scratch = scratch_size(F + 1 + H, 4 * H, dtype.itemsize) if trains else 0
-    rows = B + n_tasks * GAP if predicts else S
-    shapes = {
-        "xh": (rows, -(-(F + 1 + H) // _LINE) * _LINE),
-        "gates": (rows, 4 * H),
-        "c": (rows if predicts else B + S, H),
-        "tanh_c": (0 if predicts else S, H),
-        "h": (rows if predicts else Q, H),
-        "out": (0 if purpose == "states" else Q, K),
-        "d_out": (Q if trains else 0, K),
-        "row_loss": (Q if trains else 0,),
-        "dh": (B if trains else 0, H),
-        "dc": (B if trains else 0, H),
-        "packed_W": ((F + 1 + H) * 4 * H,),
-        "packed_W_hT": (H * 4 * H if trains else 0,),
-        "packed_W_y": (H * K if trains else 0,),
-        "packed_W_yT": (H * K,),
-        "scratch": (n_tasks, scratch),
-    }
-    return Workspace(**_aligned(shapes, dtype))
-
-
-def _aligned(shapes, dtype):
-    """Return arrays in one piece of memory, each at the beginning of a cache line.
+class _Room:
+    """Places in a memory yet to be made, each at the beginning of a cache line.
 
     A vector that lies across two lines is loaded twice.
     """
-    sizes = [-(-math.prod(shape) // _LINE) * _LINE for shape in shapes.values()]
-    memory = np.empty(sum(sizes) + _LINE, dtype)
-    first = -memory.ctypes.data % 64 // dtype.itemsize
-    arrays = {}
-    for (name, shape), size in zip(shapes.items(), sizes, strict=True):
-        arrays[name] = memory[first : first + math.prod(shape)].reshape(shape)
-        first += size
-    return arrays
+
+    size = 0
+
+    def take(self, rows, columns):
+        place = self.size, rows, columns
+        self.size += -(-rows * columns // _LINE) * _LINE
+        return place
+
+    def memory(self, dtype):
+        memory = np.empty(self.size + _LINE, dtype)
+        first = -memory.ctypes.data % 64 // dtype.itemsize
+        return memory[first : first + self.size]
 
 
-class Plan(NamedTuple):
-    """How a batch is cut up.
-
-    Attributes
-    ----------
-    ends : ndarray of int64 of shape (B + 1,)
-        0, and the number of time steps of all sequences up to each one.
-    blocks : ndarray of int64
-        The first sequence of each block, and B.
-    wave : int
-        Blocks that a training step computes side by side.
-    rows : int
-        Time steps of the largest wave.
-    """
-
-    ends: np.ndarray
-    blocks: np.ndarray
-    wave: int
-    rows: int
-
-
-def plan(lengths: np.ndarray, layout: Layout, itemsize: int, n_threads: int) -> Plan:
-    """Cut a batch into blocks, by its shape alone, and these into waves.
-
-    Parameters
-    ----------
-    lengths : ndarray of int64 of shape (B,)
-        Time steps of each sequence, falling.
-    layout : Layout
-        F, H and K.
-    itemsize : int
-        Bytes of a number.
-    n_threads : int
-        Threads there are; they decide about the waves, on which no number depends.
-    """
-    if lengths[0] == lengths[-1]:
-        return _plan_of_equals(len(lengths), int(lengths[0]), layout, itemsize, n_threads)
-    ends = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=ends[1:])
-    # Blocks of as many time steps, rather than of as many sequences.
-    steps = -(-int(ends[-1]) // len(lengths))
-    cuts = np.arange(_n_blocks(len(lengths), steps, layout, itemsize) + 1)
-    blocks = np.searchsorted(ends, cuts * ends[-1] // cuts[-1])
-    return _with_waves(ends, blocks, layout, itemsize, n_threads)
-
-
-@functools.lru_cache(maxsize=8)
-def _plan_of_equals(B, T, layout, itemsize, n_threads):
-    """Plan for a batch of one length: asked for at every batch."""
-    n_blocks = _n_blocks(B, T, layout, itemsize)
-    blocks = np.arange(n_blocks + 1) * B // n_blocks
-    return _with_waves(np.arange(B + 1) * T, blocks, layout, itemsize, n_threads)
-
-
-def _n_blocks(B, T, layout, itemsize):
-    """How many blocks B sequences of T steps make: even, as two cores are common."""
-    most = _BLOCK_ROWS if layout.hidden_size <= _SMALL else 2 * _BLOCK_ROWS
-    if most * T * _row_bytes(layout, itemsize) > _BLOCK_BYTES:
-        most //= 2
-    return min(B, 2 * -(-B // (2 * most)))
-
-
-def _row_bytes(layout, itemsize):
-    """What a training step holds of one time step."""
-    F, H, _ = layout
-    return (F + 1 + 7 * H) * itemsize
-
-
-def _with_waves(ends, blocks, layout, itemsize, n_threads):
-    """Complete a plan: as many blocks for each thread as their rows fit the cache."""
-    n_blocks = len(blocks) - 1
-    n_threads = min(n_threads, n_blocks)
-    block_bytes = _row_bytes(layout, itemsize) * int(ends[-1]) / n_blocks
-    wave = min(n_blocks, n_threads * max(1, int(_WAVE_BYTES / block_bytes) // n_threads))
-    bounds = ends[np.append(blocks[:-1:wave], blocks[-1])]
-    return Plan(ends, blocks, wave, int(np.diff(bounds).max()))
-
-
-def packed_rows(lengths, blocks):
-    """Return the packed row of each time step, sequence after sequence."""
-    rows, before = [], 0
-    for s, e in itertools.pairwise(blocks):
-        part = lengths[s:e]
-        sequence = np.repeat(np.arange(e - s), part)
-        t = np.arange(len(sequence)) - np.repeat(np.cumsum(part) - part, part)
-        # Rows of step t begin behind those of the steps before it.
-        at_step = np.cumsum(np.bincount(t)) if len(t) else t
-        rows.append(before + (at_step - np.bincount(t))[t] + sequence if len(t) else t)
-        before += len(sequence)
-    return np.concatenate(rows)
+def _allocate(layout, dtype, per_step, S, B, Q, n_tasks, purpose):
+    """Make a workspace; what its purpose does not need has no rows."""
+    room, trains = _Room(), purpose == "train"
+    rows = B + n_tasks * GAP if purpose == "predict" else S  # of what a step computes
+    widths = layout.widths
+    outs, d_outs = [], []
+    for layer, width in enumerate(widths):
+        every_step = layer < len(widths) - 1 or per_step or purpose == "states"
+        n_out = S if every_step else rows if purpose == "predict" else B
+        outs.append(room.take(n_out, width))
+        d_outs.append(room.take(n_out if trains else 0, width))
+    cells, nowhere, scratch = [], (0, 0, 0), 0
+    for k, cell in enumerate(layout.cells):
+        layer, reverse, F, H, column = cell
+        W = layout.places[k][0].start
+        second = k > 0 and layout.cells[k - 1].layer == layer
+        residual = layout.residual and layer > 0
+        merged = layout.direction == "both" and layout.merge != "concat"
+        merges = residual or merged
+        columns = CellColumns(
+            xh=room.take(rows, -(-(F + 1 + H) // _LINE) * _LINE),
+            gates=room.take(rows, 4 * H),
+            c=room.take(rows if purpose == "predict" else B + S, H),
+            tanh_c=room.take(0 if purpose == "predict" else S, H),
+            h=room.take(outs[layer][1], H) if merges else outs[layer],
+            dh=room.take(B if trains else 0, H),
+            dc=room.take(B if trains else 0, H),
+            x=outs[layer - 1] if layer else nowhere,
+            dx=d_outs[layer - 1] if layer else nowhere,
+            out=outs[layer],
+            d_out=d_outs[layer],
+            packed_W=room.take(F + 1 + H, 4 * H),
+            packed_W_hT=room.take(4 * H if trains else 0, H),
+            packed_W_xT=room.take(4 * H, F) if trains and layer else nowhere,
+            W=(W, F + 1 + H, 4 * H),
+            W_x=(W, F, 4 * H) if layer else nowhere,
+            W_h=(W + (F + 1) * 4 * H, H, 4 * H),
+            h_column=0 if merges else column,
+            column=column,
+            reverse=reverse,
+            top=layer == len(widths) - 1,
+            second=second,
+            last=k == len(layout.cells) - 1 or layout.cells[k + 1].layer > layer,
+            merges=merges,
+            residual=residual,
+            divisor=2 if merged and layout.merge == "mean" else 1,
+        )
+        cells.append(np.concatenate([np.ravel(part) for part in columns]))
+        scratch = max(scratch, scratch_size(F + 1 + H, 4 * H, dtype.itemsize))
+    width, K = widths[-1], layout.n_outputs
+    scratch = max(scratch, scratch_size(K, width, dtype.itemsize))
+    head = HeadColumns(
+        h=outs[-1],
+        d_h=d_outs[-1],
+        out=room.take(0 if purpose == "states" else Q, K),
+        d_out=room.take(Q if trains else 0, K),
+        packed_W_y=room.take(width if trains else 0, K),
+        packed_W_yT=room.take(width, K),
+        row_loss=room.take(1, Q if trains else 0),
+        W_y=(layout.places[-2][0].start, K, width),
+        b_y=(layout.places[-1][0].start, 1, K),
+        scratch=room.take(n_tasks if trains else 0, scratch),
+    )
+    table = np.concatenate([*head, *cells]).astype(np.int64)
+    return Workspace(room.memory(dtype), table)

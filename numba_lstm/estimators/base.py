@@ -203,7 +203,7 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
         """Attributes of an estimator before its first epoch."""
         from numba_lstm.training.optimizers import Optimizer
 
-        layout = Layout(training.sequences.n_inputs, int(self.hidden_size), targets.n_outputs)
+        layout = Layout(training.sequences.n_inputs, (int(self.hidden_size),), targets.n_outputs)
         generator = np.random.default_rng(random_state.randint(2**31 - 1, size=4))
         mean, scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
         target_mean, target_scale = np.zeros(targets.n_columns), np.ones(targets.n_columns)

@@ -36,11 +36,11 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
     if estimator.n_jobs == 0:
         raise ValueError("n_jobs=0: pass None or -1 for all cores, or a positive number.")
     if continued and (estimator.hidden_size, dtype) != (
-        estimator._layout.hidden_size,
+        estimator._layout.hidden_sizes[0],
         estimator.theta_.dtype,
     ):
         raise ValueError(
-            f"The estimator was fitted with hidden_size={estimator._layout.hidden_size} and "
+            f"The estimator was fitted with hidden_size={estimator._layout.hidden_sizes[0]} and "
             f"dtype={estimator.theta_.dtype.name!r} and cannot go on with hidden_size="
             f"{estimator.hidden_size} and dtype={dtype.name!r}. Set warm_start=False or clone it."
         )

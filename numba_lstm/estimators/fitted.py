@@ -102,7 +102,7 @@ class FittedMixin:
             If X is not like the X that the estimator was fitted on.
         """
         _, _, gates = self._states(X)
-        H = self._layout.hidden_size
+        H = self._layout.hidden_sizes[0]
         parts = [slice(k * H, (k + 1) * H) for k in range(4)]
         if isinstance(gates, list):
             return GateActivations(*([gate[:, part] for gate in gates] for part in parts))
@@ -185,10 +185,12 @@ class FittedMixin:
 
         ``kept`` is what the kernel keeps of a time step, in multiples of H.
         """
-        F, H, K = network.layout
-        room = 2**22 // network.dtype.itemsize
-        n_sequences = max(1, room // (F + 1 + 7 * H))
-        n_steps = max(1, room // (2 * F + K + kept * H))
+        layout, room = network.layout, 2**22 // network.dtype.itemsize
+        # Of a sequence, what a step computes; of a time step, what is kept of it.
+        n_sequences = max(1, room // sum(c.n_inputs + 1 + 7 * c.hidden_size for c in layout.cells))
+        rows = 2 * layout.n_inputs + layout.n_outputs + sum(layout.widths[:-1])
+        rows += kept * sum(cell.hidden_size for cell in layout.cells)
+        n_steps = max(1, room // rows)
         for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):
             yield index, sequences.batch(index)
 

@@ -1,0 +1,202 @@
+"""One block of sequences through one cell, one direction of a layer, serial.
+
+A batch holds its sequences in order of falling length, so that those of a block still
+running at step t are its first ones. What a block computes lies in packed rows: step
+after step, and inside a step the running sequences together. There is no padding: a
+finished sequence costs nothing. Block ``s:e`` owns the rows ends[s]:ends[e], where
+ends[i] is the number of time steps of all sequences before i. The buffers of a training
+step hold a few blocks at a time, a wave, and begin with row ``base``.
+
+A cell that reads in reverse begins each sequence at that sequence's own last step: it goes
+through the same rows the other way, and sequences join where they would have dropped out.
+
+The equations' numbers are those of cell.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numba_lstm._jit import helper
+from numba_lstm.cpu.gates import activate, differentiate, standardise
+from numba_lstm.cpu.matmul import ADD, SET, fill_zeros, product
+from numba_lstm.cpu.views import matrix
+from numba_lstm.cpu.workspace import CELL
+
+# Which way a skip connection is gone.
+FORWARD, BACKWARD = np.bool_(False), np.bool_(True)
+
+
+@helper
+def running(ends, t, s, e, n):
+    """How many of the sequences s to e run at step t; n is a guess."""
+    while n > 0 and ends[s + n] - ends[s + n - 1] <= t:
+        n -= 1
+    while n < e - s and ends[s + n + 1] - ends[s + n] > t:
+        n += 1
+    return n
+
+
+@helper
+def forward_cell(memory, table, cell, inputs, s, e, base, first, every_step):
+    """Forward pass of sequences s to e: fills xh, gates, c, tanh_c and h of a cell.
+
+    ``cell`` is where its part of the table begins. With ``every_step`` row p of h is h_t of
+    packed row p, else rows from ``first`` on are the sequences' last hidden states. Where
+    tanh_c has no rows nothing else is kept: each sequence has one row of xh, gates and c,
+    from row ``first`` on. Each number is computed alike, to the last bit.
+    """
+    # Taken out of the tuples once: each time counts a reference, atomically.
+    values, itemsize, starts, ends, mean, inverse_scale = inputs
+    xh, gates = matrix(memory, table, cell + CELL.xh), matrix(memory, table, cell + CELL.gates)
+    c, h, x = (
+        matrix(memory, table, cell + CELL.c),
+        matrix(memory, table, cell + CELL.h),
+        matrix(memory, table, cell + CELL.x),
+    )
+    packed_W, column, reverse = (
+        matrix(memory, table, cell + CELL.packed_W),
+        table[cell + CELL.h_column],
+        table[cell + CELL.reverse],
+    )
+    tanh_c, H = matrix(memory, table, cell + CELL.tanh_c), c.shape[1]
+    keeps = tanh_c.size > 0
+    x_size = packed_W.shape[0] - H
+    # c_0 lies behind the packed rows, or where all else of its sequence lies.
+    origin = c.shape[0] - ends.size + 1 + s if keeps else first
+    zero = np.int64(0)  # a literal would be compiled for separately
+    fill_zeros(c, origin, e - s, zero, H)
+    T = ends[s + 1] - ends[s]
+    t = T - 1 if reverse else 0
+    n, continued, before = running(ends, t, s, e, zero), zero, zero
+    p = ends[e] - base - n if reverse else ends[s] - base
+    for _ in range(T):
+        q = p if keeps else first
+        if x.size == 0:
+            for r in range(n):
+                standardise(values, itemsize, starts[s + r] + t, mean, inverse_scale, xh, q + r)
+        else:
+            _copy_inputs(x, p, xh, q, n)
+        fill_zeros(xh, q + continued, n - continued, x_size, x_size + H)  # h_0
+        product(xh, q, x_size + H if continued > 0 else x_size, packed_W, gates, q, n, SET)
+        t = t - 1 if reverse else t + 1
+        n_next = running(ends, t, s, e, n) if 0 <= t < T else 0
+        p_next = p - n_next if reverse else p + n
+        following = p_next if keeps else first
+        at, n_following = p if every_step else first, min(n, n_next)
+        for fresh in range(2):
+            r, m = (continued, n - continued) if fresh else (0, continued)
+            previous = origin + r if fresh else before
+            activate(
+                *(gates, q + r, c, previous, q + r, tanh_c, h, at + r, column, xh, x_size),
+                *(following + r, n_following - r, m),
+            )
+        before, p, n, continued = q, p_next, n_next, n_following
+
+
+@helper
+def _copy_inputs(x, p, xh, q, n):
+    """Write n rows of the layer below's outputs, and the bias's ones, into rows of xh."""
+    F = x.shape[1]
+    for r in range(n):
+        for j in range(F):
+            xh[q + r, j] = x[p + r, j]
+        xh[q + r, F] = 1
+
+
+@helper
+def backward_cell(memory, table, cell, ends, s, e, base, every_step):
+    """Backpropagation through time for sequences s to e: a cell's gates become da."""
+    gates, c = matrix(memory, table, cell + CELL.gates), matrix(memory, table, cell + CELL.c)
+    dh, dc = matrix(memory, table, cell + CELL.dh), matrix(memory, table, cell + CELL.dc)
+    tanh_c, packed_W_hT = (
+        matrix(memory, table, cell + CELL.tanh_c),
+        matrix(memory, table, cell + CELL.packed_W_hT),
+    )
+    d_out, dx = matrix(memory, table, cell + CELL.d_out), matrix(memory, table, cell + CELL.dx)
+    column, divisor, reverse = (
+        table[cell + CELL.column],
+        table[cell + CELL.divisor],
+        table[cell + CELL.reverse],
+    )
+    origin = c.shape[0] - ends.size + 1 + s
+    zero = np.int64(0)  # a literal would be compiled for separately
+    fill_zeros(dh, s, e - s, zero, dh.shape[1])
+    fill_zeros(dc, s, e - s, zero, dh.shape[1])
+    if not every_step:
+        _add_gradient(d_out, s, column, divisor, dh, s, e - s)
+    T = ends[s + 1] - ends[s]
+    t = 0 if reverse else T - 1
+    n, continued, later = running(ends, t, s, e, zero), zero, zero
+    p = ends[s] - base if reverse else ends[e] - base - n
+    for _ in range(T):
+        product(gates, later, gates.shape[1], packed_W_hT, dh, s, continued, SET)
+        if every_step:
+            _add_gradient(d_out, p, column, divisor, dh, s, n)
+        t = t + 1 if reverse else t - 1
+        n_next = running(ends, t, s, e, n) if 0 <= t < T else 0
+        p_next = p + n if reverse else p - n_next
+        later, continued = p, min(n, n_next)
+        for first in range(2):  # of those that go on, and of those whose c_{t-1} is c_0
+            r, m = (continued, n - continued) if first else (0, continued)
+            previous = origin + r if first else p_next
+            differentiate(gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
+        p, n = p_next, n_next
+    if dx.size > 0:
+        packed_W_xT = matrix(memory, table, cell + CELL.packed_W_xT)
+        first, n_rows = ends[s] - base, ends[e] - ends[s]
+        how = SET if table[cell + CELL.last] else ADD  # the last direction comes first here
+        product(gates, first, gates.shape[1], packed_W_xT, dx, first, n_rows, how)
+
+
+@helper
+def _add_gradient(d_out, p, column, divisor, dh, row, n):
+    """Add what reaches h of n sequences from the layer's outputs, rows p, to rows of dh."""
+    half = type(dh[0, 0])(0.5)
+    for r in range(n):
+        for j in range(dh.shape[1]):
+            d = d_out[p + r, column + j]
+            dh[row + r, j] += half * d if divisor == 2 else d
+
+
+@helper
+def merge_outputs(memory, table, cell, ends, s, e, base, first, every_step):
+    """Make a layer's outputs of h of its directions, where they are not h itself.
+
+    Called cell by cell.
+    """
+    if not table[cell + CELL.merges]:
+        return
+    h, out = matrix(memory, table, cell + CELL.h), matrix(memory, table, cell + CELL.out)
+    column, halved = table[cell + CELL.column], table[cell + CELL.divisor] == 2
+    adds = table[cell + CELL.second] and column == 0
+    half = type(h[0, 0])(0.5)
+    row, n_rows = (ends[s] - base, ends[e] - ends[s]) if every_step else (first, e - s)
+    for r in range(row, row + n_rows):
+        for j in range(h.shape[1]):
+            value = half * h[r, j] if halved else h[r, j]
+            out[r, column + j] = out[r, column + j] + value if adds else value
+
+
+@helper
+def skip(memory, table, cell, back, ends, s, e, base, first, every_step):
+    """Add a layer's inputs to its outputs, or with ``back`` the outputs' gradient to theirs.
+
+    Rows of the outputs are time steps, or the sequences from ``first`` on, to which belong
+    the inputs of their last steps.
+    """
+    if not (table[cell + CELL.residual] and table[cell + CELL.last]):
+        return
+    x = matrix(memory, table, cell + (CELL.dx if back else CELL.x))
+    out = matrix(memory, table, cell + (CELL.d_out if back else CELL.out))
+    t, n, p = 0, e - s, ends[s] - base
+    while n > 0:
+        n_next = running(ends, t + 1, s, e, n)
+        for r in range(0 if every_step else n_next, n):
+            row = p + r if every_step else first + r
+            for j in range(x.shape[1]):
+                if back:
+                    x[p + r, j] += out[row, j]
+                else:
+                    out[row, j] += x[p + r, j]
+        t, p, n = t + 1, p + n, n_next

@@ -1,0 +1,131 @@
+"""Rows of a step: inputs standardised, gates activated, gates differentiated.
+
+The equations' numbers are those of cell.py.
+"""
+
+from __future__ import annotations
+
+from numba_lstm._jit import helper
+from numba_lstm.cell import cell_backward, cell_forward
+from numba_lstm.vectors import lanes, load, read_real, store
+
+_LARGEST = 1e18
+
+
+@helper
+def standardise(memory, itemsize, source, mean, inverse_scale, xh, row):
+    """Write row ``source`` of the inputs, and the bias's one, into a row of xh."""
+    F = mean.size
+    first = source * F * itemsize
+    for j in range(F):
+        # The difference is formed in float64 before it is rounded.
+        z = (read_real(memory, first + j * itemsize, itemsize) - mean[j]) * inverse_scale[j]
+        # Still finite in float32, as are sums of it: no NaN from inf - inf.
+        xh[row, j] = min(max(z, -_LARGEST), _LARGEST)
+    xh[row, F] = 1
+
+
+@helper(inline=True)
+def _read_forward(gates, a, H, c, before, j, n):
+    """Load what equations (2) to (4) need for units j to j+n of one row."""
+    return (
+        load(gates, a + j, n),
+        load(gates, a + H + j, n),
+        load(gates, a + 2 * H + j, n),
+        load(gates, a + 3 * H + j, n),
+        load(c, before + j, n),
+    )
+
+
+@helper(inline=True)
+def _write_forward(given, gates, a, H, c, now, tanh_c, q, h, at, xh, following, j, n):
+    """Equations (2) to (4) for units j to j+n of one row, from what was loaded."""
+    i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(*given)
+    if q >= 0:
+        store(i, gates, a + j, n)
+        store(f, gates, a + H + j, n)
+        store(g, gates, a + 2 * H + j, n)
+        store(o, gates, a + 3 * H + j, n)
+        store(tanh_c_t, tanh_c, q + j, n)
+    store(c_t, c, now + j, n)
+    store(h_t, h, at + j, n)
+    if following >= 0:
+        store(h_t, xh, following + j, n)
+
+
+@helper
+def activate(
+    gates, q, c, before, now, tanh_c, h, at, column, xh, x_size, following, n_following, n
+):
+    """Equations (2) to (4) for n rows: pre-activations become i, f, g, o, c and h.
+
+    Rows q of gates and tanh_c, ``before`` of c for c_{t-1} and ``now`` for c_t, ``at``
+    of h, whose row holds h_t from ``column`` on; of the first ``n_following`` h_t goes to
+    xh, too, from row ``following`` on behind the ``x_size`` inputs, as part of the next
+    step's. Without ``tanh_c`` the gates are not kept.
+    """
+    H, R, L = c.shape[1], xh.shape[1], lanes(c)
+    end, n_end = _last_vector(H, L)
+    for r in range(n):
+        a, row = (q + r) * 4 * H, (q + r) * H if tanh_c.size > 0 else -1
+        c_prev, c_row, h_row = (before + r) * H, (now + r) * H, (at + r) * h.shape[1] + column
+        then = (following + r) * R + x_size if r < n_following else -1
+        given = _read_forward(gates, a, H, c, c_prev, end, n_end)
+        for j in range(0, end, L):
+            _write_forward(
+                _read_forward(gates, a, H, c, c_prev, j, L),
+                *(gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, j, L),
+            )
+        _write_forward(given, gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, end, n_end)
+
+
+@helper
+def _last_vector(H, L):
+    """Where the last vector of a row of H units begins, and how many lanes it has.
+
+    It overlaps the one before it, rather than to be a part of a vector, where H is not a
+    multiple of the L lanes: so it is loaded before that one is written.
+    """
+    return max(H - L, 0), min(H, L)
+
+
+@helper(inline=True)
+def _read_backward(gates, a, H, c, before, tanh_c, q, dh, dc, row, j, n):
+    """Load what equations (5) to (7) need for units j to j+n of one row."""
+    return (
+        load(gates, a + j, n),
+        load(gates, a + H + j, n),
+        load(gates, a + 2 * H + j, n),
+        load(gates, a + 3 * H + j, n),
+        load(c, before + j, n),
+        load(tanh_c, q + j, n),
+        load(dh, row + j, n),
+        load(dc, row + j, n),
+    )
+
+
+@helper(inline=True)
+def _write_backward(given, gates, a, H, dc, row, j, n):
+    """Equations (5) to (7) for units j to j+n of one row, from what was loaded."""
+    da_i, da_f, da_g, da_o, dc_prev = cell_backward(*given)
+    store(da_i, gates, a + j, n)
+    store(da_f, gates, a + H + j, n)
+    store(da_g, gates, a + 2 * H + j, n)
+    store(da_o, gates, a + 3 * H + j, n)
+    store(dc_prev, dc, row + j, n)
+
+
+@helper
+def differentiate(gates, q, c, before, tanh_c, dh, dc, at, n):
+    """Equations (5) to (7) for n rows: the gates become da, dc moves to t-1."""
+    H, L = dh.shape[1], lanes(dh)
+    end, n_end = _last_vector(H, L)
+    for r in range(n):
+        a, row, c_prev, d_row = (q + r) * 4 * H, (q + r) * H, (before + r) * H, (at + r) * H
+        given = _read_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, end, n_end)
+        for j in range(0, end, L):
+            _write_backward(
+                _read_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, j, L),
+                *(gates, a, H, dc, d_row, j, L),
+            )
+        _write_backward(given, gates, a, H, dc, d_row, end, n_end)

@@ -1,0 +1,41 @@
+"""The gradient of the weights: equation (8) for all cells, and the head's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numba_lstm._jit import helper
+from numba_lstm.cpu.matmul import add_transposed_product, fill_zeros, share_of
+from numba_lstm.cpu.views import matrix
+from numba_lstm.cpu.workspace import CELL, HEAD, cell_part, n_cells
+
+
+@helper
+def gradient_share(grad, memory, table, ends, s, e, per_step, task, n_tasks):
+    """One task's share of the weights' gradient over sequences s to e.
+
+    Tasks have columns of their own: none needs a copy, and every sum runs over the
+    whole batch in one order, wave after wave.
+    """
+    scratch = matrix(memory, table, HEAD.scratch)[task]
+    zero = np.int64(0)  # a literal would be compiled for separately
+    for k in range(n_cells(table) + 1):
+        if k < n_cells(table):
+            part = cell_part(k)
+            A, B = matrix(memory, table, part + CELL.xh), matrix(memory, table, part + CELL.gates)
+            a, b, n, dW = zero, zero, ends[e] - ends[s], matrix(grad, table, part + CELL.W)
+        else:
+            A, B = matrix(memory, table, HEAD.d_out), matrix(memory, table, HEAD.h)
+            a, b, n = (ends[s], zero, ends[e] - ends[s]) if per_step else (s, s, e - s)
+            dW = matrix(grad, table, HEAD.W_y)
+        first, last = share_of(dW.shape[1], dW.itemsize, task, n_tasks)
+        if s == 0:
+            fill_zeros(dW, zero, dW.shape[0], first, last)
+        add_transposed_product(A, a, B, b, n, dW, first, last, scratch)
+    if task == 0:
+        db_y = matrix(grad, table, HEAD.b_y)
+        if s == 0:
+            fill_zeros(db_y, zero, db_y.shape[0], zero, db_y.shape[1])
+        for r in range(a, a + n):
+            for j in range(db_y.size):
+                db_y[0, j] += A[r, j]

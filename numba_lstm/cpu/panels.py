@@ -1,0 +1,35 @@
+"""The weights in panels, as the products take them."""
+
+from __future__ import annotations
+
+from numba_lstm._jit import helper
+from numba_lstm.cpu.matmul import pack, pack_transposed, share_of
+from numba_lstm.cpu.views import matrix
+from numba_lstm.cpu.workspace import CELL, HEAD, cell_part, n_cells
+
+
+@helper
+def pack_share(theta, memory, table, task, n_tasks):
+    """Pack one task's share of the weights that a forward pass needs."""
+    for k in range(n_cells(table)):
+        W = matrix(theta, table, cell_part(k) + CELL.W)
+        first, last = share_of(W.shape[1], W.itemsize, task, n_tasks)
+        pack(W, matrix(memory, table, cell_part(k) + CELL.packed_W), first, last)
+    W_y = matrix(theta, table, HEAD.W_y)
+    first, last = share_of(W_y.shape[0], W_y.itemsize, task, n_tasks)
+    pack_transposed(W_y, matrix(memory, table, HEAD.packed_W_yT), first, last)
+
+
+@helper
+def pack_backward_share(theta, memory, table, task, n_tasks):
+    """Pack one task's share of the weights that a backward pass needs."""
+    for k in range(n_cells(table)):
+        cell = cell_part(k)
+        W_h, W_x = matrix(theta, table, cell + CELL.W_h), matrix(theta, table, cell + CELL.W_x)
+        first, last = share_of(W_h.shape[0], W_h.itemsize, task, n_tasks)
+        pack_transposed(W_h, matrix(memory, table, cell + CELL.packed_W_hT), first, last)
+        first, last = share_of(W_x.shape[0], W_x.itemsize, task, n_tasks)
+        pack_transposed(W_x, matrix(memory, table, cell + CELL.packed_W_xT), first, last)
+    W_y = matrix(theta, table, HEAD.W_y)
+    first, last = share_of(W_y.shape[1], W_y.itemsize, task, n_tasks)
+    pack(W_y, matrix(memory, table, HEAD.packed_W_y), first, last)

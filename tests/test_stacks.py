@@ -1,0 +1,156 @@
+"""Layers, directions and skip connections against the naive reference and by differences."""
+
+import numpy as np
+import pytest
+import reference
+from conftest import Problem, central_differences
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ARCHITECTURES = {
+    "two layers": {"H": (3, 3)},
+    "three widths": {"H": (4, 2, 3)},
+    "reverse": {"H": (3,), "direction": "reverse"},
+    "reverse, two layers": {"H": (2, 3), "direction": "reverse"},
+    "concat": {"H": (3,), "direction": "both"},
+    "concat, two layers": {"H": (3, 2), "direction": "both"},
+    "sum": {"H": (3, 2), "direction": "both", "merge": "sum"},
+    "mean": {"H": (2, 3), "direction": "both", "merge": "mean"},
+    "residual": {"H": (3, 3, 3), "residual": True},
+    "residual, reverse": {"H": (3, 3), "direction": "reverse", "residual": True},
+    "residual, concat": {"H": (2, 2), "direction": "both", "residual": True},
+    "residual, sum": {"H": (3, 3), "direction": "both", "merge": "sum", "residual": True},
+    "residual, mean": {"H": (2, 2), "direction": "both", "merge": "mean", "residual": True},
+}
+LENGTHS = {"one length": [5] * 3, "ragged": [2, 6, 1, 4, 4], "one step": [1, 1]}
+
+over_architectures = pytest.mark.parametrize(
+    "architecture", ARCHITECTURES.values(), ids=ARCHITECTURES
+)
+over_lengths = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+over_per_step = pytest.mark.parametrize("per_step", [False, True])
+
+
+def without_sizes(architecture):
+    return {key: value for key, value in architecture.items() if key != "H"}
+
+
+def check_forward(p, architecture, tolerance):
+    options = without_sizes(architecture)
+    expected = reference.outputs(p.in_order, p.named, p.per_step, **options)
+    found = p.network.predict(p.theta, p.batch)
+    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+def check_gradient(p):
+    _, gradient = p.loss_and_grad()
+    expected = central_differences(p)
+    assert np.abs(gradient - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.nojit
+@over_per_step
+@over_lengths
+@over_architectures
+def test_forward_is_the_reference(make_problem, architecture, lengths, per_step):
+    p = make_problem(lengths, F=2, K=2, per_step=per_step, **architecture)
+    check_forward(p, architecture, 1e-12)
+
+
+@over_per_step
+@over_lengths
+@over_architectures
+def test_gradient_is_the_slope_of_the_loss(make_problem, architecture, lengths, per_step):
+    check_gradient(make_problem(lengths, F=2, K=2, per_step=per_step, **architecture))
+
+
+@pytest.mark.nojit
+def test_gradient_without_the_jit(make_problem):
+    p = make_problem([3, 1, 2], F=1, K=1, H=(2, 2), direction="both", merge="sum", residual=True)
+    check_gradient(p)
+
+
+@st.composite
+def problems(draw):
+    n_layers, direction = draw(st.integers(1, 4)), draw(st.sampled_from(["reverse", "both"]))
+    residual = draw(st.booleans())
+    sizes = st.integers(1, 5)
+    H = [draw(sizes)] * n_layers if residual else [draw(sizes) for _ in range(n_layers)]
+    architecture = {
+        "H": tuple(H),
+        "direction": direction,
+        "merge": draw(st.sampled_from(["concat", "sum", "mean"])),
+        "residual": residual,
+    }
+    lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=6))
+    shape = {"F": draw(st.integers(1, 3)), "K": draw(st.integers(1, 3))}
+    options = {"per_step": draw(st.booleans()), "seed": draw(st.integers(0, 100))}
+    return Problem(lengths, **shape, **options, **architecture), architecture
+
+
+@given(problems())
+@settings(max_examples=60, deadline=None)
+def test_any_architecture(example):
+    p, architecture = example
+    check_forward(p, architecture, 1e-12)
+    check_gradient(p)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [{"H": (37, 20)}, {"H": (64, 64), "residual": True}, {"H": (50, 17), "direction": "both"}],
+)
+def test_float32_at_odd_sizes(make_problem, architecture):
+    p = make_problem([9, 3, 7] * 15, F=5, K=2, dtype=np.float32, n_threads=2, **architecture)
+    check_forward(p, architecture, 2e-6)
+    exact = make_problem([9, 3, 7] * 15, F=5, K=2, **architecture)
+    single, double = (
+        p.loss_and_grad(),
+        exact.network.loss_and_grad(
+            p.theta.astype(float), p.batch._replace(y=p.batch.y.astype(float))
+        ),
+    )
+    np.testing.assert_allclose(single[1], double[1], atol=1e-5 * np.abs(double[1]).max())
+
+
+@over_per_step
+@over_architectures
+def test_threads_and_waves_change_nothing(make_problem, monkeypatch, architecture, per_step):
+    from numba_lstm.cpu import plan
+
+    results = []
+    for n_threads in (1, 2):
+        for wave_bytes in (1, 2**40):
+            monkeypatch.setattr(plan, "_WAVE_BYTES", wave_bytes)
+            plan._plan_of_equals.cache_clear()
+            p = make_problem(
+                *([9, 4, 4, 2] * 20, 2),
+                K=1,
+                per_step=per_step,
+                n_threads=n_threads,
+                dtype=np.float32,
+                **architecture,
+            )
+            loss, gradient = p.loss_and_grad()
+            outputs = p.network.predict(p.theta, p.batch)
+            results.append((loss, gradient.tobytes(), outputs.tobytes()))
+    plan._plan_of_equals.cache_clear()
+    assert len(set(results)) == 1
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("layer", [0, 1, -1])
+def test_states_of_a_layer(make_problem, layer):
+    p = make_problem([4, 2, 5], F=2, K=1, H=(3, 2), direction="both")
+    states = p.network.states(p.theta, p.batch, layer)
+    k, H = range(2)[layer], (3, 2)[layer]
+    for x, h, c, gates in zip(p.in_order, *(p.batch.split(part) for part in states), strict=True):
+        if k == 1:
+            x = reference.layers(x, p.named, "both")[0][0]
+        forward = reference.lstm(x, p.named, f"l{k}")
+        backward = [part[::-1] for part in reference.lstm(x[::-1], p.named, f"l{k}_reverse")]
+        both = [np.hstack(pair) for pair in zip(forward, backward, strict=True)]
+        np.testing.assert_allclose(h, both[0], atol=1e-12)
+        np.testing.assert_allclose(c, both[1], atol=1e-12)
+        np.testing.assert_allclose(gates, np.hstack(both[2:]), atol=1e-12)
+        assert h.shape == (len(x), 2 * H)
