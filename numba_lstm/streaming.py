@@ -10,53 +10,70 @@ from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm._jit import kernel
 from numba_lstm.cpu.gates import activate, standardise
-from numba_lstm.cpu.matmul import ADD, SET, pack, pack_transposed, product
+from numba_lstm.cpu.matmul import ADD, SET, product
+from numba_lstm.cpu.panels import pack_share
+from numba_lstm.cpu.views import matrix
+from numba_lstm.cpu.workspace import CELL, HEAD, allocate, cell_part, n_cells, part_of_cell
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
 
 
 @kernel
-def _pack(W, W_y, packed_W, packed_W_yT):
-    pack(W, packed_W, 0, W.shape[1])
-    pack_transposed(W_y, packed_W_yT, 0, W_y.shape[0])
+def _pack(theta, work):
+    memory, table = work
+    pack_share(theta, memory, table, 0, 1)
 
 
 @kernel
-def _step(memory, scale, weights, states, out):
+def _step(x, scale, theta, work, out):
     """Equations (1) to (4) and the head for one step of every stream.
 
     Parameters
     ----------
-    memory : ndarray of uint8 of shape (n F 8,)
+    x : ndarray of uint8 of shape (n F 8,)
         Inputs: the bytes of an array (n, F) in float64.
     scale : ndarray of shape (2, F)
-        Mean of the inputs, and one over their scale; float64.
-    weights : ndarray
-        Packed weights of the layer, those of the head, its bias. Few arrays, because each
-        takes Numba 0.15 microseconds to unpack.
-    states : ndarray of shape (n, F + 1 + 7H)
-        One piece of memory: all streams' inputs, ones and h; their c; h once more; gates.
+        Mean of the inputs, and one over their scale; float64. Few arrays, because each takes
+        Numba 0.15 microseconds to unpack.
+    theta : ndarray
+        The weights, which lie in panels in ``work``, too.
+    work : Workspace
+        One for predictions. The state is in it: h in each cell's xh, and c.
     out : ndarray of shape (n, K)
         Receives the outputs.
     """
-    (n, K), F = out.shape, scale.shape[1]
-    H = (states.size // n - F - 1) // 7
-    R = F + 1 + H
-    flat = states.reshape(-1)
-    xh, c = flat[: n * R].reshape(n, R), flat[n * R : n * (R + H)].reshape(n, H)
-    h = flat[n * (R + H) : n * (R + 2 * H)].reshape(n, H)
-    gates = flat[n * (R + 2 * H) :].reshape(n, 4 * H)
-    packed_W, rest = weights[: R * 4 * H], weights[R * 4 * H :]
-    packed_W_yT, b_y = rest[: H * K], rest[H * K :]
+    (memory, table), (n, K) = work, out.shape
+    for k in range(n_cells(table)):
+        cell = cell_part(k)
+        xh, gates = matrix(memory, table, cell + CELL.xh), matrix(memory, table, cell + CELL.gates)
+        c, h = matrix(memory, table, cell + CELL.c), matrix(memory, table, cell + CELL.h)
+        below, packed_W = (
+            matrix(memory, table, cell + CELL.x),
+            matrix(memory, table, cell + CELL.packed_W),
+        )
+        R, H = packed_W.shape[0], c.shape[1]
+        F = R - 1 - H
+        for r in range(n):
+            if k == 0:
+                standardise(x, 8, r, scale[0], scale[1], xh, r)
+            else:
+                for j in range(F):
+                    xh[r, j] = below[r, j]
+                xh[r, F] = 1
+        product(xh, 0, R, packed_W, gates, 0, n, SET)
+        nothing = matrix(memory, table, cell + CELL.tanh_c)
+        activate(gates, 0, c, 0, 0, nothing, h, 0, 0, xh, F + 1, 0, n, n)
+        if table[cell + CELL.residual]:
+            layer = matrix(memory, table, cell + CELL.out)
+            for r in range(n):
+                for j in range(H):
+                    layer[r, j] = h[r, j] + below[r, j]
+    h, b_y = matrix(memory, table, HEAD.h), matrix(theta, table, HEAD.b_y)
     for r in range(n):
-        standardise(memory, 8, r, scale[0], scale[1], xh, r)
-    product(xh, 0, R, packed_W, gates, 0, n, SET)
-    activate(gates, 0, c, 0, 0, h[:0], h, 0, 0, xh, F + 1, 0, n, n)
-    for r in range(n):
-        for k in range(K):
-            out[r, k] = b_y[k]
-    product(h, 0, H, packed_W_yT, out, 0, n, ADD)
+        for j in range(K):
+            out[r, j] = b_y[0, j]
+    product(h, 0, h.shape[1], matrix(memory, table, HEAD.packed_W_yT), out, 0, n, ADD)
 
 
 class Stream:
@@ -90,20 +107,21 @@ class Stream:
         self._one = n_streams is None
         self._n = n = 1 if n_streams is None else int(n_streams)
         self._layout = layout = estimator._layout
-        F, (H,), K = layout[:3]
+        if layout.direction != "forward":
+            raise ValueError(
+                "A stream takes in one time step after the other, but this network reads "
+                f"sequences from their end, too (direction {layout.direction}). Fit one with "
+                "bidirectional=False and go_backwards=False."
+            )
         self._decode = copy.copy(estimator)._decode  # another fit must not reach it
-        theta = np.array(estimator.theta_)
-        dtype, views = theta.dtype, layout.views(theta)
-        (W,) = views.W
-        self._weights = np.empty(W.size + H * K + K, dtype)
-        packed_W, packed_W_yT = np.empty(W.size, dtype), np.empty(H * K, dtype)
-        _pack(W, views.W_y, packed_W, packed_W_yT)
-        np.concatenate([packed_W, packed_W_yT, views.b_y], out=self._weights)
+        self._theta = np.array(estimator.theta_)
+        F, K = layout.n_inputs, layout.n_outputs
+        self._work = allocate(layout, self._theta.dtype, False, n, n, 0, 0, "predict")
+        _pack(self._theta, self._work)
         self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
-        self._out = np.empty((n, K), dtype)
+        self._out = np.empty((n, K), self._theta.dtype)
         self._x = np.empty((n, F))
-        self._states = np.zeros((n, F + 1 + 7 * H), dtype)
-        self.n_steps = 0
+        self.reset()
 
     def step(self, x: Any) -> Any:
         """Take in one time step and predict.
@@ -135,43 +153,59 @@ class Stream:
         self._x[...] = given.reshape(shape)
         if not np.isfinite(self._x).all():
             raise ValueError("x contains NaN or infinity. Impute such values first.")
-        _step(
-            self._x.reshape(-1).view(np.uint8), self._scale, self._weights, self._states, self._out
-        )
+        x = self._x.reshape(-1).view(np.uint8)
+        _step(x, self._scale, self._theta, self._work, self._out)
         self.n_steps += 1
         y = self._decode(self._out)
         return y[0] if self._one else y
 
     def reset(self) -> None:
         """Go back to the state before any step."""
-        self._states[:] = 0
+        for parts in self._parts():
+            for part in parts:
+                part[...] = 0
         self.n_steps = 0
 
     @property
-    def state(self) -> tuple[np.ndarray, np.ndarray]:
-        """Hidden state h and cell c, copies of shape (H,), or (n_streams, H)."""
-        h, c = (part.copy() for part in self._parts())
-        return (h[0], c[0]) if self._one else (h, c)
+    def state(self) -> tuple[Any, Any]:
+        """Hidden state h and cell c, copies of shape (H,), or (n_streams, H).
+
+        Of several layers a list of such arrays each.
+        """
+        parts = ([part.copy() for part in parts] for parts in self._parts())
+        if self._one:
+            parts = ([part[0] for part in found] for found in parts)
+        h, c = parts
+        return (h[0], c[0]) if len(h) == 1 else (h, c)
 
     @state.setter
     def state(self, state: tuple[Any, Any]) -> None:
-        H = self._layout.hidden_sizes[0]
-        shape = (H,) if self._one else (self._n, H)
-        values = [np.asarray(part, self._states.dtype) for part in state]
-        if len(values) != 2 or any(part.shape != shape for part in values):
-            raise ValueError(
-                f"The state is a pair (h, c) of arrays of shape {shape}; got "
-                f"{[part.shape for part in values]}."
-            )
-        if not all(np.isfinite(part).all() for part in values):
+        sizes = self._layout.hidden_sizes
+        shapes = [(H,) if self._one else (self._n, H) for H in sizes]
+        if len(sizes) == 1:
+            state = tuple([part] for part in state)  # type: ignore[assignment]
+        values = [[np.asarray(part, self._theta.dtype) for part in parts] for parts in state]
+        found = [[part.shape for part in parts] for parts in values]
+        if found != [shapes, shapes]:
+            needed = f"arrays of shape {shapes[0]}"
+            if len(sizes) > 1:
+                needed = f"lists of arrays of the shapes {shapes}, one for each layer"
+            raise ValueError(f"The state is a pair (h, c) of {needed}; got the shapes {found}.")
+        if not all(np.isfinite(part).all() for parts in values for part in parts):
             raise ValueError("The state contains NaN or infinity.")
-        for part, value in zip(self._parts(), values, strict=True):
-            part[...] = value
+        for parts, given in zip(self._parts(), values, strict=True):
+            for part, value in zip(parts, given, strict=True):
+                part[...] = value
         self.n_steps = 0
 
     def _parts(self):
-        """Views of h, beside the inputs, and of c."""
-        (F, (H,), _), n = self._layout[:3], self._n
-        flat = self._states.reshape(-1)
-        xh = flat[: n * (F + 1 + H)].reshape(n, -1)
-        return xh[:, F + 1 :], flat[xh.size : xh.size + n * H].reshape(n, H)
+        """Views of h of every layer, beside the inputs, and of c."""
+        (memory, table), n, h, c = self._work, self._n, [], []
+        for k, cell in enumerate(self._layout.cells):
+            xh, c_k = (
+                matrix(memory, table, part_of_cell(k) + column) for column in (CELL.xh, CELL.c)
+            )
+            first = cell.n_inputs + 1
+            h.append(xh[:n, first : first + cell.hidden_size])
+            c.append(c_k[:n])
+        return h, c

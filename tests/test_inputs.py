@@ -273,7 +273,8 @@ def test_bad_weights(bad, message):
 
 PARAMETERS = {
     "hidden_size": (0, "hidden_size"),
-    "num_layers": (2, "num_layers=2: this version has one layer only"),
+    "num_layers": (0, "num_layers"),
+    "merge_mode": ("ave", "merge_mode"),
     "device": ("cuda", "device='cuda': this version runs on the CPU only"),
     "dtype": ("float16", "dtype='float16': .* 'float32' or 'float64'"),
     "n_jobs": (0, "n_jobs=0"),

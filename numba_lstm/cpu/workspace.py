@@ -241,7 +241,7 @@ class Buffers:
         held = vars(_kept) if purpose == "predict" else self._held
         owner, has, work = held.get(purpose, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
-            work = _allocate(*self._key, *sizes, purpose)
+            work = allocate(*self._key, *sizes, purpose)
             if purpose != "predict" or work.memory.nbytes <= _KEPT_BYTES:
                 held[purpose] = self._key, sizes, work
         return work
@@ -266,8 +266,17 @@ class _Room:
         return memory[first : first + self.size]
 
 
-def _allocate(layout, dtype, per_step, S, B, Q, n_tasks, purpose):
-    """Make a workspace; what its purpose does not need has no rows."""
+def allocate(
+    layout: Layout,
+    dtype: np.dtype,
+    per_step: bool,
+    S: int,
+    B: int,
+    Q: int,
+    n_tasks: int,
+    purpose: str,
+) -> Workspace:
+    """Make a workspace; what its purpose does not need has no rows. See :class:`Buffers`."""
     room, trains = _Room(), purpose == "train"
     rows = B + n_tasks * GAP if purpose == "predict" else S  # of what a step computes
     widths = layout.widths

@@ -13,10 +13,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from numba_lstm.estimators._callbacks import CallbackSupportMixin, FitTasks
+from numba_lstm.estimators.architecture import CONSTRAINTS, ArchitectureMixin
 from numba_lstm.estimators.checks import check_parameters, check_X, validation_data
 from numba_lstm.estimators.fitted import FittedMixin
 from numba_lstm.estimators.targets import Targets, check_weights
-from numba_lstm.parameters import Layout, initialise
+from numba_lstm.parameters import initialise
 from numba_lstm.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
     from numba_lstm.training.loop import History
 
 
-class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
+class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimator):
     """Base of the estimators; its parameters are documented there."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
-        "num_layers": [Interval(Integral, 1, None, closed="left")],
+        **CONSTRAINTS,
         "return_sequences": ["boolean"],
         "solver": [StrOptions({"adam", "sgd", "rmsprop"})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
@@ -203,7 +203,7 @@ class BaseLSTM(CallbackSupportMixin, FittedMixin, BaseEstimator):
         """Attributes of an estimator before its first epoch."""
         from numba_lstm.training.optimizers import Optimizer
 
-        layout = Layout(training.sequences.n_inputs, (int(self.hidden_size),), targets.n_outputs)
+        layout = self._make_layout(training.sequences.n_inputs, targets.n_outputs)
         generator = np.random.default_rng(random_state.randint(2**31 - 1, size=4))
         mean, scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
         target_mean, target_scale = np.zeros(targets.n_columns), np.ones(targets.n_columns)

@@ -28,28 +28,38 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
         raise ValueError(
             f"device={estimator.device!r}: this version runs on the CPU only. Use device='cpu'."
         )
-    if estimator.num_layers != 1:
-        raise ValueError(
-            f"num_layers={estimator.num_layers}: this version has one layer only. Use "
-            "num_layers=1, and a larger hidden_size for a larger network."
-        )
     if estimator.n_jobs == 0:
         raise ValueError("n_jobs=0: pass None or -1 for all cores, or a positive number.")
-    if continued and (estimator.hidden_size, dtype) != (
-        estimator._layout.hidden_sizes[0],
-        estimator.theta_.dtype,
-    ):
-        raise ValueError(
-            f"The estimator was fitted with hidden_size={estimator._layout.hidden_sizes[0]} and "
-            f"dtype={estimator.theta_.dtype.name!r} and cannot go on with hidden_size="
-            f"{estimator.hidden_size} and dtype={dtype.name!r}. Set warm_start=False or clone it."
-        )
+    asked = estimator._make_layout(1, 1)  # whose own checks come first
+    if continued:
+        _check_unchanged(estimator, asked, dtype)
     if continued and estimator.return_sequences != estimator._targets.per_step:
         raise ValueError(
             f"The estimator was fitted with return_sequences={estimator._targets.per_step} and "
             "cannot go on with another value. Set warm_start=False or clone it."
         )
     return dtype
+
+
+def _check_unchanged(estimator, asked, dtype):
+    """Refuse to go on with another network than was fitted."""
+    fitted = estimator._layout
+    asked = asked._replace(n_inputs=fitted.n_inputs, n_outputs=fitted.n_outputs)
+    if (asked, dtype) == (fitted, estimator.theta_.dtype):
+        return
+    raise ValueError(
+        f"The estimator was fitted with {_describe(fitted, estimator.theta_.dtype)} and cannot "
+        f"go on with {_describe(asked, dtype)}. Set warm_start=False or clone it."
+    )
+
+
+def _describe(layout, dtype):
+    sizes = layout.hidden_sizes
+    words = [f"hidden_size={sizes[0] if len(sizes) == 1 else sizes}"]
+    words += [f"direction {layout.direction}"] * (layout.direction != "forward")
+    words += [f"merge_mode={layout.merge!r}"] * (layout.direction == "both")
+    words += ["residual=True"] * layout.residual
+    return ", ".join([*words, f"dtype={dtype.name!r}"])
 
 
 def check_X(

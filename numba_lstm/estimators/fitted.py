@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,53 +57,62 @@ class FittedMixin:
         """Views on ``theta_`` under PyTorch's names and in PyTorch's shapes.
 
         ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,) with the
-        gates in the order i, f, g, o; ``head_weight`` (K, H) and ``head_bias`` (K,).
+        gates in the order i, f, g, o, and so on for further layers, with "_reverse" behind
+        for the second direction; ``head_weight`` (K, outputs of the last layer) and
+        ``head_bias`` (K,).
         """
         check_is_fitted(self)
         return self._layout.named(self.theta_)
 
-    def hidden_states(self, X: Any) -> tuple[Any, Any]:
+    def hidden_states(self, X: Any, layer: int = -1) -> tuple[Any, Any]:
         """Hypothesis h_t and cell c_t after every time step: equations (3) and (4).
 
         Parameters
         ----------
         X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
             Sequences.
+        layer : int, default=-1
+            Which layer; the first is 0, the last -1.
 
         Returns
         -------
         h, c : ndarray of shape (N, T, H), or list of N arrays (T_i, H) for a list
-            In the estimator's dtype.
+            In the estimator's dtype. Of a bidirectional layer (N, T, 2H): the direction
+            that reads on, then the one that reads backwards.
 
         Raises
         ------
         ValueError
-            If X is not like the X that the estimator was fitted on.
+            If X is not like the X that the estimator was fitted on, or there is no such
+            layer.
         """
-        h, c, _ = self._states(X)
+        h, c, _ = self._states(X, layer)
         return h, c
 
-    def gate_activations(self, X: Any) -> GateActivations:
+    def gate_activations(self, X: Any, layer: int = -1) -> GateActivations:
         """Values of the four gates at every time step: equation (2).
 
         Parameters
         ----------
         X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
             Sequences.
+        layer : int, default=-1
+            Which layer; the first is 0, the last -1.
 
         Returns
         -------
         GateActivations
             Arrays ``input``, ``forget``, ``candidate`` and ``output`` of shape (N, T, H),
-            or lists of N arrays (T_i, H) for a list.
+            or lists of N arrays (T_i, H) for a list; 2H for a bidirectional layer.
 
         Raises
         ------
         ValueError
-            If X is not like the X that the estimator was fitted on.
+            If X is not like the X that the estimator was fitted on, or there is no such
+            layer.
         """
-        _, _, gates = self._states(X)
-        H = self._layout.hidden_sizes[0]
+        _, _, gates = self._states(X, layer)
+        H = (gates[0] if isinstance(gates, list) else gates).shape[-1] // 4
         parts = [slice(k * H, (k + 1) * H) for k in range(4)]
         if isinstance(gates, list):
             return GateActivations(*([gate[:, part] for gate in gates] for part in parts))
@@ -133,11 +143,16 @@ class FittedMixin:
 
         return Stream(self, n_streams)
 
-    def _states(self, X):
+    def _states(self, X, layer):
         sequences, network, theta = self._prepare(X)
+        n_layers = len(network.layout.hidden_sizes)
+        if not isinstance(layer, Integral) or not -n_layers <= layer < n_layers:
+            raise ValueError(
+                f"layer={layer!r}: the network has {n_layers} layers; the first is 0, the last -1."
+            )
         found = [()] * len(sequences)
         for index, batch in self._batches(sequences, network, kept=7):
-            states = network.states(theta, batch)
+            states = network.states(theta, batch, int(layer))
             for i, *rows in zip(index, *(batch.split(part) for part in states), strict=True):
                 found[i] = tuple(rows)
         return tuple(sequences.restore(list(part)) for part in zip(*found, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from numba_lstm.estimators._documentation import documented
 from numba_lstm.estimators.base import BaseLSTM
 from numba_lstm.estimators.targets import Targets, check_values, check_weights
 from numba_lstm.inputs import check_sequences
@@ -19,22 +21,17 @@ from numba_lstm.sequences import Sequences
 _LOSSES = {"squared_error", "absolute_error", "huber", "quantile"}
 
 
+@documented
 class LSTMRegressor(RegressorMixin, BaseLSTM):
     """Long Short-Term Memory network that predicts numbers from sequences.
 
-    One LSTM layer and a linear head, trained by backpropagation through time. X is
+    LSTM layers and a linear head, trained by backpropagation through time. X is
     (n_samples, n_timesteps, n_features), or (n_samples, n_timesteps) with one feature,
     or a list of arrays of different lengths.
 
     Parameters
     ----------
-    hidden_size : int, default=32
-        Units H of the layer.
-    num_layers : int, default=1
-        Number of layers; this version has 1.
-    return_sequences : bool, default=False
-        Whether y has a target for every time step, or one a sequence, which is then
-        read off its last step.
+    {network}
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, \
             default="squared_error"
         Loss, as PyTorch defines it (the squared error has no factor 1/2), in units of
@@ -44,69 +41,16 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     delta : float, default=1.0
         Where ``loss="huber"`` turns from a parabola into straight lines, in units of
         the standardised targets.
-    solver : {"adam", "sgd", "rmsprop"}, default="adam"
-        Optimiser: Adam, stochastic gradient descent with momentum, or RMSprop.
-    learning_rate_init : float, default=0.005
-        Learning rate to begin with.
-    learning_rate : {"constant", "cosine", "plateau"}, default="constant"
-        "cosine" lets it fall to zero over ``max_iter`` epochs, "plateau" halves it
-        when the score has not improved for ``n_iter_no_change // 2`` epochs.
-    alpha : float, default=0.0001
-        Weight decay, decoupled from the gradient as in AdamW; biases do not decay.
-    batch_size : int or "auto", default="auto"
-        Sequences in a batch; "auto" is ``min(64, n_samples)``.
-    max_iter : int, default=100
-        The most epochs.
-    shuffle : bool, default=True
-        Whether each epoch takes the sequences in a new order.
-    clip_norm : float or None, default=1.0
-        Gradients longer than this are shortened to it; None lets them be.
-    early_stopping : bool, default=False
-        Whether to stop when the score on validation data no longer improves, and to
-        go back to the weights that scored best. Without ``X_val`` in ``fit``, a random
-        ``validation_fraction`` of the sequences is set aside for it.
-    validation_fraction : float, default=0.1
-        Share of the sequences to set aside.
-    n_iter_no_change : int, default=10
-        Epochs without an improvement of more than ``tol`` after which training stops.
-    tol : float, default=0.0001
-        The least change that counts as an improvement: of the validation score with
-        early stopping, of the training loss without.
-    momentum : float, default=0.9
-        Momentum of "sgd".
-    nesterovs_momentum : bool, default=True
-        Whether "sgd" takes Nesterov's momentum.
-    beta_1, beta_2 : float, default=0.9, 0.999
-        Decay rates of the moments of "adam".
-    epsilon : float, default=1e-8
-        Keeps the denominator of "adam" and "rmsprop" from zero.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights, the optimiser's state and the
-        standardisation of the fit before.
+    {training}
     standardize : bool, default=True
         Whether inputs are standardised per feature, and the targets per output, with the
         mean and the standard deviation of the training part, batch by batch: X is not
         copied.
-    dtype : {"float32", "float64"}, default="float32"
-        Precision of the weights and of all arithmetic.
-    n_jobs : int or None, default=None
-        Threads. None uses all cores (one inside a joblib worker), -1 all cores, -2 all
-        but one. Results do not depend on it.
-    device : {"cpu"}, default="cpu"
-        Where to compute.
-    random_state : int, RandomState instance or None, default=None
-        Source of the first weights, the order of the sequences and the validation
-        part. With an int, two fits end with bitwise equal weights.
-    verbose : bool or int, default=False
-        Whether to print a line after each epoch.
+    {computing}
 
     Attributes
     ----------
-    theta_ : ndarray of shape (n_parameters,)
-        All weights in one vector; ``parameters_`` has named views on it.
-    parameters_ : dict of ndarray
-        ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,),
-        ``head_weight`` (K, H), ``head_bias`` (K,); gates in the order i, f, g, o.
+    {weights}
     n_iter_ : int
         Epochs run, over all calls that went on from one another.
     loss_, best_loss_ : float
@@ -163,9 +107,13 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
     def __init__(
         self,
-        hidden_size: int = 32,
+        hidden_size: int | Sequence[int] = 32,
         *,
         num_layers: int = 1,
+        bidirectional: bool = False,
+        merge_mode: str = "concat",
+        go_backwards: bool = False,
+        residual: bool = False,
         return_sequences: bool = False,
         loss: str = "squared_error",
         quantile: float = 0.5,
@@ -197,6 +145,10 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     ) -> None:
         self.hidden_size = hidden_size
         self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.merge_mode = merge_mode
+        self.go_backwards = go_backwards
+        self.residual = residual
         self.return_sequences = return_sequences
         self.loss = loss
         self.quantile = quantile

@@ -1,0 +1,108 @@
+"""The parameters that the estimators share, described once."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_NETWORK = """
+    hidden_size : int or sequence of int, default=32
+        Units H of each layer; a sequence has one number for each.
+    num_layers : int, default=1
+        Number of layers, each of which reads the outputs of the one before.
+    bidirectional : bool, default=False
+        Whether each layer reads every sequence both ways, with weights for each.
+    merge_mode : {"concat", "sum", "mean"}, default="concat"
+        What a bidirectional layer makes of its two hidden states.
+    go_backwards : bool, default=False
+        Whether the layers read every sequence from its last step to its first, only.
+    residual : bool, default=False
+        Whether each layer's inputs are added to its outputs, from the second layer on: many
+        layers train that would not without. All need the same number of outputs.
+    return_sequences : bool, default=False
+        Whether y has a target for every time step, or one a sequence. That is then read off
+        the hidden state after each direction's last step: the first, where it is read
+        backwards.
+"""
+
+_TRAINING = """
+    solver : {"adam", "sgd", "rmsprop"}, default="adam"
+        Optimiser: Adam, stochastic gradient descent with momentum, or RMSprop.
+    learning_rate_init : float, default=0.005
+        Learning rate to begin with.
+    learning_rate : {"constant", "cosine", "plateau"}, default="constant"
+        "cosine" lets it fall to zero over ``max_iter`` epochs, "plateau" halves it
+        when the score has not improved for ``n_iter_no_change // 2`` epochs.
+    alpha : float, default=0.0001
+        Weight decay, decoupled from the gradient as in AdamW; biases do not decay.
+    batch_size : int or "auto", default="auto"
+        Sequences in a batch; "auto" is ``min(64, n_samples)``.
+    max_iter : int, default=100
+        The most epochs.
+    shuffle : bool, default=True
+        Whether each epoch takes the sequences in a new order.
+    clip_norm : float or None, default=1.0
+        Gradients longer than this are shortened to it; None lets them be.
+    early_stopping : bool, default=False
+        Whether to stop when the score on validation data no longer improves, and to
+        go back to the weights that scored best. Without ``X_val`` in ``fit``, a random
+        ``validation_fraction`` of the sequences is set aside for it.
+    validation_fraction : float, default=0.1
+        Share of the sequences to set aside.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement of more than ``tol`` after which training stops.
+    tol : float, default=0.0001
+        The least change that counts as an improvement: of the validation score with
+        early stopping, of the training loss without.
+    momentum : float, default=0.9
+        Momentum of "sgd".
+    nesterovs_momentum : bool, default=True
+        Whether "sgd" takes Nesterov's momentum.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay rates of the moments of "adam".
+    epsilon : float, default=1e-8
+        Keeps the denominator of "adam" and "rmsprop" from zero.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights, the optimiser's state and the
+        standardisation of the fit before.
+"""
+
+_COMPUTING = """
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the weights and of all arithmetic.
+    n_jobs : int or None, default=None
+        Threads. None uses all cores (one inside a joblib worker), -1 all cores, -2 all
+        but one. Results do not depend on it.
+    device : {"cpu"}, default="cpu"
+        Where to compute.
+    random_state : int, RandomState instance or None, default=None
+        Source of the first weights, the order of the sequences and the validation
+        part. With an int, two fits end with bitwise equal weights.
+    verbose : bool or int, default=False
+        Whether to print a line after each epoch.
+"""
+
+_WEIGHTS = """
+    theta_ : ndarray of shape (n_parameters,)
+        All weights in one vector; ``parameters_`` has named views on it.
+    parameters_ : dict of ndarray
+        ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,) and so on for
+        further layers, with "_reverse" behind for the second direction; ``head_weight``
+        (K, outputs of the last layer), ``head_bias`` (K,); gates in the order i, f, g, o.
+"""
+
+_TEXTS = {
+    "network": _NETWORK,
+    "training": _TRAINING,
+    "computing": _COMPUTING,
+    "weights": _WEIGHTS,
+}
+
+
+def documented(estimator: type[T]) -> type[T]:
+    """Fill in ``{network}``, ``{training}``, ``{computing}`` and ``{weights}``."""
+    if estimator.__doc__:  # there is none under python -OO
+        for name, text in _TEXTS.items():
+            estimator.__doc__ = estimator.__doc__.replace(f"    {{{name}}}", text.strip("\n"))
+    return estimator

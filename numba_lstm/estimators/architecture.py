@@ -1,0 +1,81 @@
+"""What network an estimator's parameters ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from numba_lstm.parameters import Layout
+
+# Constraints of the parameters that make the network, for scikit-learn's checks.
+CONSTRAINTS: dict[str, Any] = {
+    "hidden_size": [Interval(Integral, 1, None, closed="left"), "array-like"],
+    "num_layers": [Interval(Integral, 1, None, closed="left")],
+    "bidirectional": ["boolean"],
+    "merge_mode": [StrOptions({"concat", "sum", "mean"})],
+    "go_backwards": ["boolean"],
+    "residual": ["boolean"],
+}
+
+
+class ArchitectureMixin:
+    """From the estimators' parameters to a :class:`Layout`."""
+
+    hidden_size: int | Sequence[int]
+    num_layers: int
+    bidirectional: bool
+    merge_mode: str
+    go_backwards: bool
+    residual: bool
+
+    _architecture: ClassVar[tuple[str, ...]] = tuple(CONSTRAINTS)
+
+    def _make_layout(self, n_inputs: int, n_outputs: int) -> Layout:
+        """Return the layout that the parameters describe.
+
+        Raises
+        ------
+        ValueError
+            If they contradict one another.
+        """
+        if self.bidirectional and self.go_backwards:
+            raise ValueError(
+                "bidirectional=True reads each sequence both ways already; go_backwards=True "
+                "is for one direction alone. Set one of them to False."
+            )
+        direction = "reverse" if self.go_backwards else "forward"
+        layout = Layout(
+            n_inputs,
+            self._hidden_sizes(),
+            n_outputs,
+            "both" if self.bidirectional else direction,
+            self.merge_mode,
+            bool(self.residual),
+        )
+        if self.residual and len(set(layout.widths)) > 1:
+            raise ValueError(
+                f"residual=True adds each layer's inputs to its outputs, but the layers have "
+                f"{', '.join(map(str, layout.widths))} outputs. Use one hidden_size for all."
+            )
+        return layout
+
+    def _hidden_sizes(self) -> tuple[int, ...]:
+        given = self.hidden_size
+        if isinstance(given, Integral):
+            return (int(given),) * self.num_layers
+        sizes = list(given)  # type: ignore[arg-type]
+        if not sizes or not all(
+            isinstance(H, Integral) and not isinstance(H, bool) and H >= 1 for H in sizes
+        ):
+            raise ValueError(
+                f"hidden_size={given!r}: pass a positive integer, or one for each layer."
+            )
+        if self.num_layers not in (1, len(sizes)):
+            raise ValueError(
+                f"hidden_size={given!r} has {len(sizes)} sizes and num_layers="
+                f"{self.num_layers}. Leave num_layers out, or pass a size for each layer."
+            )
+        return tuple(int(H) for H in sizes)

@@ -1,0 +1,177 @@
+"""Layers and directions as the estimators offer them."""
+
+import numpy as np
+import pytest
+import reference
+
+from numba_lstm import LSTMClassifier, LSTMRegressor
+from numba_lstm.parameters import Layout
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((30, 8, 2))
+Y = X[:, 0, 0] + X[:, -1, 1]
+RAGGED = [x[: 1 + i % 8] for i, x in enumerate(X)]
+
+ARCHITECTURES = {
+    "two layers": {"num_layers": 2},
+    "a size for each layer": {"hidden_size": [5, 3]},
+    "bidirectional": {"bidirectional": True, "num_layers": 2},
+    "backwards": {"go_backwards": True},
+    "sum": {"bidirectional": True, "merge_mode": "sum"},
+    "mean, residual": {
+        "bidirectional": True,
+        "merge_mode": "mean",
+        "num_layers": 3,
+        "residual": True,
+    },
+}
+over_architectures = pytest.mark.parametrize("options", ARCHITECTURES.values(), ids=ARCHITECTURES)
+
+
+def model(**options):
+    options = {"hidden_size": 4, "max_iter": 3, "random_state": 0} | options
+    return LSTMRegressor(**options)
+
+
+def as_reference(options):
+    both = options.get("bidirectional", False)
+    return {
+        "direction": "both" if both else "reverse" if options.get("go_backwards") else "forward",
+        "merge": options.get("merge_mode", "concat"),
+        "residual": options.get("residual", False),
+    }
+
+
+@over_architectures
+@pytest.mark.parametrize("X", [X, RAGGED], ids=["one length", "ragged"])
+def test_predictions_are_the_reference_s(options, X):
+    fitted = model(dtype="float64", **options).fit(X, Y)
+    inputs = [(x - fitted.input_mean_) / fitted.input_scale_ for x in X]
+    out = reference.outputs(inputs, fitted.parameters_, False, **as_reference(options))
+    expected = out[:, 0] * fitted.target_scale_ + fitted.target_mean_
+    np.testing.assert_allclose(fitted.predict(X), expected, rtol=1e-10)
+
+
+@over_architectures
+def test_every_step_and_lists(options):
+    y = [np.cumsum(x[:, 0]) for x in RAGGED]
+    fitted = model(return_sequences=True, **options).fit(RAGGED, y)
+    found = fitted.predict(RAGGED)
+    assert [part.shape for part in found] == [part.shape for part in y]
+    alone = fitted.predict(RAGGED[3:4])[0]
+    np.testing.assert_array_equal(found[3], alone)
+
+
+def test_the_past_is_enough_forwards_and_the_future_backwards():
+    """Where the target is the first step, a network that ends there learns it faster."""
+    target = X[:, 0, 0]
+    settings = {"hidden_size": 8, "max_iter": 60, "learning_rate_init": 0.02}
+    forwards = model(**settings).fit(X, target).loss_
+    backwards = model(**settings, go_backwards=True).fit(X, target).loss_
+    assert backwards < 0.5 * forwards
+
+
+def test_a_sequence_backwards_is_the_reversed_sequence():
+    one, other = model(), model(go_backwards=True)
+    one.fit(X[:, ::-1], Y)
+    other.fit(X, Y)
+    np.testing.assert_array_equal(one.predict(X[:, ::-1]), other.predict(X))
+
+
+def test_sizes_by_layer_and_their_names():
+    fitted = model(hidden_size=(5, 3), bidirectional=True).fit(X, Y)
+    shapes = {name: part.shape for name, part in fitted.parameters_.items()}
+    assert shapes == {
+        "weight_ih_l0": (20, 2), "weight_hh_l0": (20, 5), "bias_l0": (20,),
+        "weight_ih_l0_reverse": (20, 2), "weight_hh_l0_reverse": (20, 5), "bias_l0_reverse": (20,),
+        "weight_ih_l1": (12, 10), "weight_hh_l1": (12, 3), "bias_l1": (12,),
+        "weight_ih_l1_reverse": (12, 10), "weight_hh_l1_reverse": (12, 3),
+        "bias_l1_reverse": (12,), "head_weight": (1, 6), "head_bias": (1,),
+    }  # fmt: skip
+    assert sum(np.prod(shape) for shape in shapes.values()) == fitted.theta_.size
+    h, c = fitted.hidden_states(X, layer=0)
+    assert h.shape == c.shape == (30, 8, 10)
+    h, c = fitted.hidden_states(X)
+    assert h.shape == c.shape == (30, 8, 6)
+    out = h[:, -1, :3] @ fitted.parameters_["head_weight"][0, :3]
+    out += h[:, 0, 3:] @ fitted.parameters_["head_weight"][0, 3:]
+    out = out + fitted.parameters_["head_bias"]
+    expected = out * fitted.target_scale_ + fitted.target_mean_
+    np.testing.assert_allclose(fitted.predict(X), expected, atol=1e-5)
+    gates = fitted.gate_activations(RAGGED, layer=-2)
+    assert [part.shape for part in gates.forget] == [(len(x), 10) for x in RAGGED]
+    assert all((part > 0).all() and (part < 1).all() for part in gates.output)
+
+
+def test_classifier_of_steps():
+    labels = np.where(X[:, :, 0] > 0, "up", "down")
+    fitted = LSTMClassifier(
+        8, num_layers=2, bidirectional=True, return_sequences=True, max_iter=60, random_state=0
+    ).fit(X, labels)
+    assert fitted.score(X, labels) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bidirectional": True, "go_backwards": True}, "go_backwards=True is for one direction"),
+        ({"hidden_size": [4, 3], "residual": True}, "the layers have 4, 3 outputs"),
+        ({"hidden_size": [4, 3], "num_layers": 3}, "has 2 sizes and num_layers=3"),
+        ({"hidden_size": []}, "a positive integer, or one for each layer"),
+        ({"hidden_size": [4, 0]}, "a positive integer, or one for each layer"),
+        ({"hidden_size": [4, 2.5]}, "a positive integer, or one for each layer"),
+        ({"hidden_size": [4, True]}, "a positive integer, or one for each layer"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(options, message):
+    estimator = model(**options)
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(X, Y)
+    assert not hasattr(estimator, "theta_")
+
+
+def test_another_architecture_cannot_go_on():
+    fitted = model(warm_start=True).fit(X, Y)
+    before = fitted.theta_.copy()
+    for options in ({"num_layers": 2}, {"bidirectional": True}, {"go_backwards": True}):
+        fitted.set_params(**options)
+        with pytest.raises(ValueError, match="was fitted with hidden_size=4, .*cannot go on"):
+            fitted.fit(X, Y)
+        fitted.set_params(num_layers=1, bidirectional=False, go_backwards=False)
+    np.testing.assert_array_equal(fitted.theta_, before)
+    fitted.fit(X, Y)
+
+
+@pytest.mark.parametrize("layer", [2, -3, "last", 0.5])
+def test_a_layer_that_is_not_there(layer):
+    with pytest.raises(ValueError, match="the network has 2 layers"):
+        model(num_layers=2).fit(X, Y).hidden_states(X, layer=layer)
+
+
+@pytest.mark.parametrize("options", [{"num_layers": 3}, {"num_layers": 2, "residual": True}])
+@pytest.mark.parametrize("n_streams", [None, 30])
+def test_streams_of_a_stack(options, n_streams):
+    fitted = model(**options).fit(X, Y)
+    stream = fitted.stream(n_streams)
+    for t in range(8):
+        found = stream.step(X[0, t] if n_streams is None else X[:, t])
+    np.testing.assert_array_equal(found, fitted.predict(X if n_streams else X[:1])[:1][0]
+                                  if n_streams is None else fitted.predict(X))  # fmt: skip
+    state = stream.state
+    expected = stream.step(X[1, 0] if n_streams is None else X[:, 0])
+    stream.state = state
+    again = stream.step(X[1, 0] if n_streams is None else X[:, 0])
+    np.testing.assert_array_equal(again, expected)
+    with pytest.raises(ValueError, match="one for each layer"):
+        stream.state = tuple(parts[:1] for parts in state)
+
+
+@pytest.mark.parametrize("options", [{"bidirectional": True}, {"go_backwards": True}])
+def test_no_stream_of_what_reads_backwards(options):
+    with pytest.raises(ValueError, match="reads sequences from their end"):
+        model(**options).fit(X, Y).stream()
+
+
+def test_layouts_are_compared_by_what_they_are():
+    assert Layout(2, (3,), 1) == Layout(2, (3,), 1, "forward", "concat", False)
+    assert Layout(2, (3, 3), 1).size > Layout(2, (3,), 1).size
