@@ -26,6 +26,7 @@ GRID = [  # B, T, F, H
 TITLES = {
     "train": "Training: one batch of fit in the steady state, beside PyTorch",
     "predict": "Prediction of one batch, beside the better of PyTorch and ONNX Runtime",
+    "stacks": "Training: one batch of 32, 100, 32, 128 in larger networks, beside PyTorch",
     "step": "One time step of one stream, beside the better of LSTMCell and ONNX Runtime",
 }
 
@@ -61,6 +62,29 @@ def train(options):
 
 def predict(options):
     return grid("predict", options)
+
+
+# Networks of more than one layer or direction, under the names of PyTorch's parameters.
+ARCHITECTURES = {
+    "one layer": {},
+    "two layers": {"num_layers": 2},
+    "bidirectional": {"bidirectional": True},
+    "two layers, bidirectional": {"num_layers": 2, "bidirectional": True},
+}
+
+
+def stacks(options):
+    """Training of larger networks, at one size of the grid."""
+    names, (B, T, F, H) = ["ours", "torch"], (32, 100, 32, 128)
+
+    def ask(worker, case):
+        request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "batches": 8}
+        return worker.ask("train", goal=options.goal, **request, **ARCHITECTURES[case[0]])
+
+    cases = [(name,) for name in ARCHITECTURES]
+    rows = summarise(take_turns(names, cases, options.rounds, ask), names[1:])
+    mean = table(TITLES["stacks"], "network", rows, names)
+    return {"rows": {case[0]: row for case, row in rows.items()}, "mean": mean}
 
 
 def step(options):
@@ -202,7 +226,10 @@ def scaling(options):
     return {str(case): value for case, value in medians.items()}
 
 
-TASKS = {task.__name__: task for task in (train, predict, step, ragged, startup, memory, scaling)}
+TASKS = {
+    task.__name__: task
+    for task in (train, predict, stacks, step, ragged, startup, memory, scaling)
+}
 
 
 def main():

@@ -75,7 +75,8 @@ def test_a_sequence_backwards_is_the_reversed_sequence():
     one, other = model(), model(go_backwards=True)
     one.fit(X[:, ::-1], Y)
     other.fit(X, Y)
-    np.testing.assert_array_equal(one.predict(X[:, ::-1]), other.predict(X))
+    # The rows of the weights' gradient are summed in another order.
+    np.testing.assert_allclose(one.predict(X[:, ::-1]), other.predict(X), rtol=1e-5)
 
 
 def test_sizes_by_layer_and_their_names():
@@ -135,7 +136,7 @@ def test_another_architecture_cannot_go_on():
     before = fitted.theta_.copy()
     for options in ({"num_layers": 2}, {"bidirectional": True}, {"go_backwards": True}):
         fitted.set_params(**options)
-        with pytest.raises(ValueError, match="was fitted with hidden_size=4, .*cannot go on"):
+        with pytest.raises(ValueError, match="was fitted with hidden_size=4"):
             fitted.fit(X, Y)
         fitted.set_params(num_layers=1, bidirectional=False, go_backwards=False)
     np.testing.assert_array_equal(fitted.theta_, before)
@@ -155,8 +156,8 @@ def test_streams_of_a_stack(options, n_streams):
     stream = fitted.stream(n_streams)
     for t in range(8):
         found = stream.step(X[0, t] if n_streams is None else X[:, t])
-    np.testing.assert_array_equal(found, fitted.predict(X if n_streams else X[:1])[:1][0]
-                                  if n_streams is None else fitted.predict(X))  # fmt: skip
+    expected = fitted.predict(X[:1])[0] if n_streams is None else fitted.predict(X)
+    np.testing.assert_array_equal(found, expected)
     state = stream.state
     expected = stream.step(X[1, 0] if n_streams is None else X[:, 0])
     stream.state = state

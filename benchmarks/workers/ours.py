@@ -18,10 +18,12 @@ def _fit_seconds(model, X, y):
     return time.perf_counter() - began
 
 
-def _epoch_seconds(X, y, B, H, threads, goal, dtype):
+def _epoch_seconds(X, y, B, H, threads, goal, dtype, **architecture):
     """Time of an epoch of fit: what more epochs take, so without start and first epoch."""
     options = {"batch_size": B, "clip_norm": None, "alpha": 0.0, "tol": 0.0, "n_jobs": threads}
-    model = LSTMRegressor(H, **options, learning_rate_init=1e-3, dtype=dtype, random_state=0)
+    model = LSTMRegressor(
+        H, **options, **architecture, learning_rate_init=1e-3, dtype=dtype, random_state=0
+    )
     model.set_params(max_iter=1, n_iter_no_change=10_000).fit(X, y)
     once = min(_fit_seconds(model, X, y) for _ in range(2))
     more = max(2, round(goal / once))
@@ -29,9 +31,9 @@ def _epoch_seconds(X, y, B, H, threads, goal, dtype):
     return (longer - once) / more
 
 
-def train(B, T, F, H, batches, threads, goal, dtype="float32"):
+def train(B, T, F, H, batches, threads, goal, dtype="float32", **architecture):
     X, y = data(B, T, F, B * batches)
-    return _epoch_seconds(X, y, B, H, threads, goal, dtype) / batches
+    return _epoch_seconds(X, y, B, H, threads, goal, dtype, **architecture) / batches
 
 
 def train_ragged(B, T, F, H, batches, threads, goal):

@@ -12,14 +12,17 @@ from benchmarks.workers.common import data, median_seconds, ragged, serve
 
 
 class Model(torch.nn.Module):
-    def __init__(self, F, H):
+    def __init__(self, F, H, num_layers=1, bidirectional=False):
         super().__init__()
-        self.lstm = torch.nn.LSTM(F, H, batch_first=True)
-        self.head = torch.nn.Linear(H, 1)
+        options = {"num_layers": num_layers, "bidirectional": bidirectional}
+        self.lstm = torch.nn.LSTM(F, H, batch_first=True, **options)
+        self.head = torch.nn.Linear(2 * H if bidirectional else H, 1)
+        self.bidirectional = bidirectional
 
     def forward(self, x):
-        h, _ = self.lstm(x)
-        return self.head(h[:, -1])[:, 0]
+        out, (h, _) = self.lstm(x)
+        last = torch.cat([h[-2], h[-1]], dim=1) if self.bidirectional else out[:, -1]
+        return self.head(last)[:, 0]
 
 
 def _epoch_seconds(batches, forward, model, goal):
@@ -36,10 +39,10 @@ def _epoch_seconds(batches, forward, model, goal):
     return median_seconds(epoch, goal)
 
 
-def train(B, T, F, H, batches, threads, goal, dtype="float32"):
+def train(B, T, F, H, batches, threads, goal, dtype="float32", **architecture):
     torch.set_num_threads(threads)
     X, y = (torch.from_numpy(a).to(getattr(torch, dtype)) for a in data(B, T, F, B * batches))
-    model = Model(F, H).to(X.dtype)
+    model = Model(F, H, **architecture).to(X.dtype)
 
     def shuffled():
         order = torch.randperm(len(X))
