@@ -19,6 +19,19 @@ Backward, with dh_t and dc_t the gradients that reach h_t and c_t from later on:
     (7) dc_{t-1} = dc_t f,    dh_{t-1} = da W_h^T,    dx_t = da W_x^T
     (8) dW_x = sum_t x_t^T da,   dW_h = sum_t h_{t-1}^T da,   db = sum_t da
 
+Variants change these:
+
+    (2p) peepholes: a_i + p_i c_{t-1}, a_f + p_f c_{t-1} and a_o + p_o c_t take the place
+         of a_i, a_f and a_o
+    (2l) a limit: each of these, and a_g, is clipped to [-limit, limit]
+    (2c) coupled gates: f = 1 - i
+
+    (5p) dc_t    <- dc_t + dh_t o (1 - tanh(c_t)^2) + da_o p_o
+    (6l) da is 0 where a was clipped
+    (6c) da_i = dc_t (g - c_{t-1}) (i (1 - i)),   da_f = 0
+    (7p) dc_{t-1} = dc_t f + da_i p_i + da_f p_f
+    (8p) dp_i = sum_t da_i c_{t-1},   dp_f = sum_t da_f c_{t-1},   dp_o = sum_t da_o c_t
+
 Here are (2) to (4) and (5) to (7) element by element; the matrix products (1),
 (7) and (8) are the business of each backend. The functions are for numbers and for
 vectors (vectors.py) alike. docs/equations.md derives the equations.
@@ -27,35 +40,70 @@ References
 ----------
 Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8),
 1997; Gers, Schmidhuber and Cummins, "Learning to Forget", Neural Computation
-12(10), 2000 (the forget gate).
+12(10), 2000 (the forget gate); Gers, Schraudolph and Schmidhuber, "Learning Precise
+Timing with LSTM Recurrent Networks", JMLR 3, 2002 (peepholes); Greff et al., "LSTM: A
+Search Space Odyssey", IEEE TNNLS 28(10), 2017 (coupled gates); the operator LSTM of ONNX
+(the limit, its "clip").
 """
 
 from __future__ import annotations
 
 from numba_lstm._jit import helper
 from numba_lstm.activations import sigmoid, tanh
-from numba_lstm.vectors import constant
+from numba_lstm.vectors import at_least, at_most, constant, where_inside
 
 
 @helper(inline=True)
-def cell_forward(a_i, a_f, a_g, a_o, c_prev):
-    """Equations (2) to (4): pre-activations and c_{t-1} to i, f, g, o, c, tanh(c), h."""
-    i = sigmoid(a_i)
-    f = sigmoid(a_f)
-    g = tanh(a_g)
-    o = sigmoid(a_o)
-    c = f * c_prev + i * g
+def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
+    """Equations (2) to (4): pre-activations and c_{t-1} to i, f, g, o, c, tanh(c), h.
+
+    ``variant`` is None, or p_i, p_f, p_o, the limit and whether the gates are coupled.
+    """
+    if variant is None:
+        i = sigmoid(a_i)
+        f = sigmoid(a_f)
+        g = tanh(a_g)
+        o = sigmoid(a_o)
+        c = f * c_prev + i * g
+    else:
+        p_i, p_f, p_o, limit, coupled = variant
+        i = sigmoid(_clip(a_i + p_i * c_prev, limit))
+        f = constant(i, 1.0) - i
+        if not coupled:
+            f = sigmoid(_clip(a_f + p_f * c_prev, limit))
+        g = tanh(_clip(a_g, limit))
+        c = f * c_prev + i * g
+        o = sigmoid(_clip(a_o + p_o * c, limit))
     tanh_c = tanh(c)
     return i, f, g, o, c, tanh_c, o * tanh_c
 
 
 @helper(inline=True)
-def cell_backward(i, f, g, o, c_prev, tanh_c, dh, dc):
+def cell_backward(i, f, g, o, c_prev, tanh_c, dh, dc, variant):
     """Equations (5) to (7): dh_t, dc_t to da_i, da_f, da_g, da_o and dc_{t-1}."""
     one = constant(dh, 1.0)
-    dc = dc + dh * o * (one - tanh_c * tanh_c)
-    da_i = dc * g * (i * (one - i))
-    da_f = dc * c_prev * (f * (one - f))
-    da_g = dc * i * (one - g * g)
     da_o = dh * tanh_c * (o * (one - o))
-    return da_i, da_f, da_g, da_o, dc * f
+    if variant is None:
+        dc = dc + dh * o * (one - tanh_c * tanh_c)
+        da_i = dc * g * (i * (one - i))
+        da_f = dc * c_prev * (f * (one - f))
+        da_g = dc * i * (one - g * g)
+        return da_i, da_f, da_g, da_o, dc * f
+    p_i, p_f, p_o, limit, coupled = variant
+    # What was clipped is what lies where the activations of the limit do.
+    low, high = sigmoid(-limit), sigmoid(limit)
+    da_o = where_inside(o, low, high, da_o)
+    dc = dc + dh * o * (one - tanh_c * tanh_c) + da_o * p_o
+    change = g
+    da_f = where_inside(f, low, high, dc * c_prev * (f * (one - f)))
+    if coupled:
+        change = g - c_prev
+        da_f = constant(dh, 0.0) * dc
+    da_i = where_inside(i, low, high, dc * change * (i * (one - i)))
+    da_g = where_inside(g, tanh(-limit), tanh(limit), dc * i * (one - g * g))
+    return da_i, da_f, da_g, da_o, dc * f + da_i * p_i + da_f * p_f
+
+
+@helper(inline=True)
+def _clip(a, limit):
+    return at_most(at_least(a, -limit), limit)

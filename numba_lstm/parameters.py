@@ -7,31 +7,10 @@ check treat the network as a function of theta; the views share its memory.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from typing import NamedTuple
 
 import numpy as np
-
-
-class Weights(NamedTuple):
-    """Views on theta, or on a gradient of theta.
-
-    Attributes
-    ----------
-    W : tuple of ndarray of shape (F + 1 + H, 4H)
-        For each cell its input weights W_x, the bias b, recurrent weights W_h: with rows
-        (x_t, 1, h_{t-1}) one matrix product makes the pre-activations, and one their
-        gradients.
-    W_y : ndarray of shape (K, width)
-        Weights of the linear head.
-    b_y : ndarray of shape (K,)
-        Bias of the head.
-    """
-
-    W: tuple[np.ndarray, ...]
-    W_y: np.ndarray
-    b_y: np.ndarray
 
 
 class Cell(NamedTuple):
@@ -73,6 +52,16 @@ class Layout(NamedTuple):
         What a layer of both directions makes of their hidden states.
     residual : bool
         Whether a layer's inputs are added to its outputs, from the second layer on.
+    bias : bool
+        Whether the cells have biases.
+    peephole : bool
+        Whether the gates see the cell, by weights of their own.
+    coupled : bool
+        Whether the forget gate is 1 - i. The weights that it would have are kept, and unused.
+    limit : float
+        What pre-activations are clipped to; infinity for no limit.
+    learned_state : bool
+        Whether h_0 and c_0 are weights, too, or zero.
     """
 
     n_inputs: int
@@ -81,6 +70,16 @@ class Layout(NamedTuple):
     direction: str = "forward"
     merge: str = "concat"
     residual: bool = False
+    bias: bool = True
+    peephole: bool = False
+    coupled: bool = False
+    limit: float = math.inf
+    learned_state: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the cells are those of equations (1) to (4)."""
+        return not self.peephole and not self.coupled and self.limit == math.inf
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -94,26 +93,40 @@ class Layout(NamedTuple):
         return _cells(self)
 
     @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the weights, in the order in which they lie in theta."""
-        K, width = self.n_outputs, self.widths[-1]
-        cells = ((F + 1 + H, 4 * H) for _, _, F, H, _ in self.cells)
-        return *cells, (K, width), (K,)
+    def shapes(self) -> dict[tuple[int, str], tuple[int, ...]]:
+        """Shapes of the weights, in the order in which they lie in theta.
+
+        Of each cell k there are (k, "W") of shape (F + 1 + H, 4H): input weights W_x, the
+        bias b (without biases F + H rows) and recurrent weights W_h: with rows
+        (x_t, 1, h_{t-1}) one matrix product makes the pre-activations, and one their
+        gradients. Then (k, "peephole") of shape (3, H), p_i, p_f and p_o, and (k, "state")
+        of shape (2, H), h_0 and c_0, where there are any. Last come the weights of the
+        linear head, (-1, "W") of shape (K, width) and (-1, "b") of shape (K,).
+        """
+        K, shapes = self.n_outputs, {}
+        for k, cell in enumerate(self.cells):
+            F, H = cell.n_inputs, cell.hidden_size
+            shapes[k, "W"] = F + self.bias + H, 4 * H
+            if self.peephole:
+                shapes[k, "peephole"] = 3, H
+            if self.learned_state:
+                shapes[k, "state"] = 2, H
+        return shapes | {(-1, "W"): (K, self.widths[-1]), (-1, "b"): (K,)}
 
     @property
-    def places(self) -> tuple[tuple[slice, tuple[int, ...]], ...]:
-        """Slice of theta and shape of each of the weights."""
+    def places(self) -> dict[tuple[int, str], slice]:
+        """Slice of theta of each of the weights."""
         return _places(self)
 
     @property
     def size(self) -> int:
         """Length of theta."""
-        return _places(self)[-1][0].stop
+        return _places(self)[-1, "b"].stop
 
-    def views(self, theta: np.ndarray) -> Weights:
+    def views(self, theta: np.ndarray) -> dict[tuple[int, str], np.ndarray]:
         """Return the weights as views on ``theta`` (size,)."""
-        *W, W_y, b_y = (theta[part].reshape(shape) for part, shape in self.places)
-        return Weights(tuple(W), W_y, b_y)
+        places = self.places
+        return {key: theta[places[key]].reshape(shape) for key, shape in self.shapes.items()}
 
     def named(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Return views on ``theta`` under PyTorch's names and in PyTorch's shapes.
@@ -121,21 +134,27 @@ class Layout(NamedTuple):
         ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,), with other
         numbers for further layers and "_reverse" behind for the second direction of two;
         ``head_weight`` (K, width), ``head_bias`` (K,); gates in the order i, f, g, o.
+        ``peephole_l0`` (3, H) has p_i, p_f and p_o, ``initial_state_l0`` (2, H) h_0 and c_0.
         """
         weights, named = self.views(theta), {}
-        for cell, W in zip(self.cells, weights.W, strict=True):
+        for k, cell in enumerate(self.cells):
             second = cell.reverse and self.direction == "both"
-            name, F = f"l{cell.layer}" + "_reverse" * second, cell.n_inputs
+            name, F, W = f"l{cell.layer}" + "_reverse" * second, cell.n_inputs, weights[k, "W"]
             named[f"weight_ih_{name}"] = W[:F].T
-            named[f"weight_hh_{name}"] = W[F + 1 :].T
-            named[f"bias_{name}"] = W[F]
-        return named | {"head_weight": weights.W_y, "head_bias": weights.b_y}
+            named[f"weight_hh_{name}"] = W[F + self.bias :].T
+            if self.bias:
+                named[f"bias_{name}"] = W[F]
+            if self.peephole:
+                named[f"peephole_{name}"] = weights[k, "peephole"]
+            if self.learned_state:
+                named[f"initial_state_{name}"] = weights[k, "state"]
+        return named | {"head_weight": weights[-1, "W"], "head_bias": weights[-1, "b"]}
 
     def decay_mask(self, dtype: np.dtype) -> np.ndarray:
-        """Return 1 for each element of theta that weight decay shrinks, 0 for biases."""
+        """Return 1 where weight decay shrinks theta, 0 for biases and states."""
         mask = np.ones(self.size, dtype)
         for name, view in self.named(mask).items():
-            if "bias" in name:
+            if "bias" in name or "state" in name:
                 view[...] = 0
         return mask
 
@@ -153,27 +172,34 @@ def _cells(layout: Layout) -> tuple[Cell, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def _places(layout: Layout) -> tuple[tuple[slice, tuple[int, ...]], ...]:
-    ends = np.cumsum([0, *(math.prod(shape) for shape in layout.shapes)]).tolist()
-    parts = [slice(first, last) for first, last in itertools.pairwise(ends)]
-    return tuple(zip(parts, layout.shapes, strict=True))
+def _places(layout: Layout) -> dict[tuple[int, str], slice]:
+    places, first = {}, 0
+    for key, shape in layout.shapes.items():
+        places[key] = slice(first, first + math.prod(shape))
+        first = places[key].stop
+    return places
 
 
-def initialise(layout: Layout, rng: np.random.Generator, dtype: np.dtype) -> np.ndarray:
+def initialise(
+    layout: Layout, rng: np.random.Generator, dtype: np.dtype, forget_bias: float = 1.0
+) -> np.ndarray:
     """Draw a first theta.
 
     Input and head weights are Glorot uniform (Glorot and Bengio 2010), each gate's
-    recurrent matrix is orthogonal (Saxe et al. 2014), the forget gate's bias is 1
-    (Jozefowicz et al. 2015) and every other bias 0.
+    recurrent matrix is orthogonal (Saxe et al. 2014), the forget gate's bias is 1 unless
+    told otherwise (Jozefowicz et al. 2015) and all else 0: other biases, peepholes and
+    initial states.
 
     Parameters
     ----------
     layout : Layout
-        Sizes of the network.
+        Architecture of the network.
     rng : numpy.random.Generator
         Source of the random numbers; drawn in float64 for either dtype.
     dtype : numpy.dtype
         float32 or float64.
+    forget_bias : float
+        Bias of the forget gates.
 
     Returns
     -------
@@ -182,15 +208,17 @@ def initialise(layout: Layout, rng: np.random.Generator, dtype: np.dtype) -> np.
     """
     theta = np.zeros(layout.size, dtype)
     views = layout.views(theta)
-    for cell, W in zip(layout.cells, views.W, strict=True):
-        F, H = cell.n_inputs, cell.hidden_size
+    for k, cell in enumerate(layout.cells):
+        F, H, W = cell.n_inputs, cell.hidden_size, views[k, "W"]
         limit = np.sqrt(6.0 / (F + H))
         W[:F] = rng.uniform(-limit, limit, (F, 4 * H))
-        W[F, H : 2 * H] = 1.0
+        if layout.bias:
+            W[F, H : 2 * H] = forget_bias
         for gate in range(4):
             q, r = np.linalg.qr(rng.standard_normal((H, H)))
             # The signs of r's diagonal make q uniform over the orthogonal matrices.
-            W[F + 1 :, gate * H : (gate + 1) * H] = q * np.where(np.diag(r) < 0, -1.0, 1.0)
-    limit = np.sqrt(6.0 / sum(views.W_y.shape))
-    views.W_y[...] = rng.uniform(-limit, limit, views.W_y.shape)
+            W[F + layout.bias :, gate * H : (gate + 1) * H] = q * np.where(np.diag(r) < 0, -1, 1)
+    W_y = views[-1, "W"]
+    limit = np.sqrt(6.0 / sum(W_y.shape))
+    W_y[...] = rng.uniform(-limit, limit, W_y.shape)
     return theta

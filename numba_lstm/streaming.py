@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm._jit import kernel
+from numba_lstm.cpu.cells import special
 from numba_lstm.cpu.gates import activate, standardise
 from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.panels import pack_share
@@ -53,17 +54,21 @@ def _step(x, scale, theta, work, out):
             matrix(memory, table, cell + CELL.packed_W),
         )
         R, H = packed_W.shape[0], c.shape[1]
-        F = R - 1 - H
         for r in range(n):
             if k == 0:
-                standardise(x, 8, r, scale[0], scale[1], xh, r)
+                standardise(x, 8, r, scale[0], scale[1], xh, r, R - H)
             else:
-                for j in range(F):
+                for j in range(below.shape[1]):
                     xh[r, j] = below[r, j]
-                xh[r, F] = 1
+                if below.shape[1] < R - H:
+                    xh[r, R - H - 1] = 1
         product(xh, 0, R, packed_W, gates, 0, n, SET)
         nothing = matrix(memory, table, cell + CELL.tanh_c)
-        activate(gates, 0, c, 0, 0, nothing, h, 0, 0, xh, F + 1, 0, n, n)
+        if table[cell + CELL.plain]:
+            activate(None, gates, 0, c, 0, 0, nothing, h, 0, 0, xh, R - H, 0, n, n)
+        else:
+            variant = special(theta, memory, table, cell)
+            activate(variant, gates, 0, c, 0, 0, nothing, h, 0, 0, xh, R - H, 0, n, n)
         if table[cell + CELL.residual]:
             layer = matrix(memory, table, cell + CELL.out)
             for r in range(n):
@@ -160,10 +165,11 @@ class Stream:
         return y[0] if self._one else y
 
     def reset(self) -> None:
-        """Go back to the state before any step."""
-        for parts in self._parts():
-            for part in parts:
-                part[...] = 0
+        """Go back to the state before any step: zeros, or what was learned."""
+        weights = self._layout.views(self._theta)
+        for which, parts in enumerate(self._parts()):
+            for k, part in enumerate(parts):
+                part[...] = weights[k, "state"][which] if self._layout.learned_state else 0
         self.n_steps = 0
 
     @property
@@ -205,7 +211,7 @@ class Stream:
             xh, c_k = (
                 matrix(memory, table, part_of_cell(k) + column) for column in (CELL.xh, CELL.c)
             )
-            first = cell.n_inputs + 1
+            first = cell.n_inputs + self._layout.bias
             h.append(xh[:n, first : first + cell.hidden_size])
             c.append(c_k[:n])
         return h, c

@@ -162,6 +162,17 @@ def at_least(x: Any, bound: Any) -> Any:
     return np.where(x < bound, bound, x)[()]
 
 
+def _emit_where_inside(builder, x, low, high, value):
+    inside = builder.and_(builder.fcmp_ordered(">", x, low), builder.fcmp_ordered("<", x, high))
+    return builder.select(inside, value, ir.Constant(value.type, None))
+
+
+@_operation(_emit_where_inside)
+def where_inside(x: Any, low: Any, high: Any, value: Any) -> Any:
+    """Return ``value`` where low < x < high, and 0 elsewhere."""
+    return np.where((x > low) & (x < high), value, np.zeros_like(value))[()]
+
+
 # Bits of the mantissa, and what is added to the exponent.
 _FORMATS = {np.float32: (np.int32, 23, 127), np.float64: (np.int64, 52, 1023)}
 

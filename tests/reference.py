@@ -7,29 +7,36 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def lstm(x, weights, name="l0"):
+def lstm(x, weights, name="l0", coupled=False, limit=np.inf):
     """States of one sequence x (T, F): h, c and the four gates, each (T, H).
 
     ``weights`` has PyTorch's names and shapes, gates in the order i, f, g, o.
     """
-    W_ih, W_hh, b = (
-        np.asarray(weights[f"{kind}_{name}"], np.float64)
-        for kind in ("weight_ih", "weight_hh", "bias")
-    )
+
+    def weight(kind, shape):
+        return np.asarray(weights.get(f"{kind}_{name}", np.zeros(shape)), np.float64)
+
+    def clip(a):
+        return np.clip(a, -limit, limit)
+
+    W_ih, W_hh = weight("weight_ih", ()), weight("weight_hh", ())
     H = W_hh.shape[1]
-    h, c = np.zeros(H), np.zeros(H)
+    b, peephole = weight("bias", 4 * H), weight("peephole", (3, H))
+    h, c = weight("initial_state", (2, H))
     steps = []
     for x_t in np.asarray(x, np.float64):
-        a = W_ih @ x_t + W_hh @ h + b
-        i, f, o = sigmoid(a[:H]), sigmoid(a[H : 2 * H]), sigmoid(a[3 * H :])
-        g = np.tanh(a[2 * H : 3 * H])
+        a_i, a_f, a_g, a_o = (W_ih @ x_t + W_hh @ h + b).reshape(4, H)
+        i = sigmoid(clip(a_i + peephole[0] * c))
+        f = 1 - i if coupled else sigmoid(clip(a_f + peephole[1] * c))
+        g = np.tanh(clip(a_g))
         c = f * c + i * g
+        o = sigmoid(clip(a_o + peephole[2] * c))
         h = o * np.tanh(c)
         steps.append((h, c, i, f, g, o))
     return [np.array(part) for part in zip(*steps, strict=True)]
 
 
-def layers(x, weights, direction="forward", merge="concat", residual=False):
+def layers(x, weights, direction="forward", merge="concat", residual=False, **variant):
     """Outputs of every layer of a stack for one sequence x (T, F), and its final state.
 
     Of each layer a pair: outputs (T, width), and what the layer ends with (width,): h after
@@ -40,7 +47,7 @@ def layers(x, weights, direction="forward", merge="concat", residual=False):
         hs, finals = [], []
         names = [f"l{layer}"] + [f"l{layer}_reverse"] * (direction == "both")
         for name, backwards in zip(names, [direction == "reverse", True], strict=False):
-            h = lstm(x[::-1] if backwards else x, weights, name)[0]
+            h = lstm(x[::-1] if backwards else x, weights, name, **variant)[0]
             finals.append(h[-1])
             hs.append(h[::-1] if backwards else h)
         if merge == "concat":

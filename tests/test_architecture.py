@@ -24,6 +24,19 @@ ARCHITECTURES = {
         "num_layers": 3,
         "residual": True,
     },
+    "no biases": {"bias": False},
+    "peepholes": {"peephole": True, "num_layers": 2},
+    "coupled gates": {"coupled_gates": True},
+    "clipped": {"cell_clip": 0.5},
+    "learned state": {"learn_initial_state": True, "bidirectional": True},
+    "everything": {
+        "peephole": True,
+        "coupled_gates": True,
+        "cell_clip": 1,
+        "learn_initial_state": True,
+        "num_layers": 2,
+        "residual": True,
+    },
 }
 over_architectures = pytest.mark.parametrize("options", ARCHITECTURES.values(), ids=ARCHITECTURES)
 
@@ -39,6 +52,8 @@ def as_reference(options):
         "direction": "both" if both else "reverse" if options.get("go_backwards") else "forward",
         "merge": options.get("merge_mode", "concat"),
         "residual": options.get("residual", False),
+        "coupled": options.get("coupled_gates", False),
+        "limit": options.get("cell_clip", np.inf),
     }
 
 
@@ -134,13 +149,31 @@ def test_what_contradicts_itself_is_refused(options, message):
 def test_another_architecture_cannot_go_on():
     fitted = model(warm_start=True).fit(X, Y)
     before = fitted.theta_.copy()
-    for options in ({"num_layers": 2}, {"bidirectional": True}, {"go_backwards": True}):
+    defaults = LSTMRegressor().get_params()
+    for options in [*ARCHITECTURES.values(), {"hidden_size": 5}, {"dtype": "float64"}]:
         fitted.set_params(**options)
         with pytest.raises(ValueError, match="was fitted with hidden_size=4"):
             fitted.fit(X, Y)
-        fitted.set_params(num_layers=1, bidirectional=False, go_backwards=False)
+        fitted.set_params(**{name: defaults[name] for name in options} | {"hidden_size": 4})
     np.testing.assert_array_equal(fitted.theta_, before)
     fitted.fit(X, Y)
+
+
+def test_forget_bias():
+    weights = [model(forget_bias=bias).fit(X, Y).parameters_["bias_l0"] for bias in (-2, 3.0)]
+    for part, bias in zip(weights, (-2, 3), strict=True):
+        np.testing.assert_allclose(part[4:8], bias, atol=0.2)
+        np.testing.assert_allclose(np.delete(part, range(4, 8)), 0, atol=0.2)
+
+
+def test_an_initial_state_is_learned_where_nothing_else_tells():
+    """Sequences of zeros: all that a network can say is what it begins with."""
+    settings = {"bias": False, "standardize": False, "max_iter": 300, "alpha": 0, "tol": 0}
+    X, y = np.zeros((20, 3, 1)), np.tile([1.0, 2.0, 4.0], (20, 1))
+    plain = model(return_sequences=True, **settings).fit(X, y)
+    learned = model(return_sequences=True, learn_initial_state=True, **settings).fit(X, y)
+    assert np.ptp(plain.predict(X)) < 1e-6
+    np.testing.assert_allclose(learned.predict(X), y, atol=0.2)
 
 
 @pytest.mark.parametrize("layer", [2, -3, "last", 0.5])
@@ -149,7 +182,15 @@ def test_a_layer_that_is_not_there(layer):
         model(num_layers=2).fit(X, Y).hidden_states(X, layer=layer)
 
 
-@pytest.mark.parametrize("options", [{"num_layers": 3}, {"num_layers": 2, "residual": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_layers": 3},
+        {"num_layers": 2, "residual": True},
+        {"bias": False, "num_layers": 2},
+        ARCHITECTURES["everything"],
+    ],
+)
 @pytest.mark.parametrize("n_streams", [None, 30])
 def test_streams_of_a_stack(options, n_streams):
     fitted = model(**options).fit(X, Y)

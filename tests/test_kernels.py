@@ -96,12 +96,12 @@ def test_activations_at_the_ends(dtype):
 
 @kernel
 def activate_rows(gates, c, tanh_c, h):
-    gate_loops.activate(gates, 0, c, 0, 0, tanh_c, h, 0, 0, h, 0, 0, 0, h.shape[0])
+    gate_loops.activate(None, gates, 0, c, 0, 0, tanh_c, h, 0, 0, h, 0, 0, 0, h.shape[0])
 
 
 @kernel
 def differentiate_rows(gates, c, tanh_c, h):
-    gate_loops.differentiate(gates, 0, c, 0, tanh_c, h, h, 0, h.shape[0])
+    gate_loops.differentiate(None, gates, 0, c, 0, tanh_c, h, h, 0, h.shape[0])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -22,6 +22,20 @@ ARCHITECTURES = {
     "residual, sum": {"H": (3, 3), "direction": "both", "merge": "sum", "residual": True},
     "residual, mean": {"H": (2, 2), "direction": "both", "merge": "mean", "residual": True},
 }
+VARIANTS = {
+    "peepholes": {"peephole": True},
+    "coupled": {"coupled": True},
+    "limited": {"limit": 0.7},
+    "no biases": {"bias": False},
+    "learned state": {"learned_state": True},
+    "all": {"peephole": True, "coupled": True, "limit": 0.9, "learned_state": True},
+}
+ARCHITECTURES |= {name: {"H": (3,), **options} for name, options in VARIANTS.items()}
+ARCHITECTURES |= {
+    "stack, no biases": {"H": (3, 2), "bias": False, "direction": "both"},
+    "stack, all": {"H": (2, 2), "direction": "both", "residual": True, **VARIANTS["all"]},
+    "reverse, learned state": {"H": (3,), "direction": "reverse", "learned_state": True},
+}
 LENGTHS = {"one length": [5] * 3, "ragged": [2, 6, 1, 4, 4], "one step": [1, 1]}
 
 over_architectures = pytest.mark.parametrize(
@@ -31,12 +45,14 @@ over_lengths = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 over_per_step = pytest.mark.parametrize("per_step", [False, True])
 
 
-def without_sizes(architecture):
-    return {key: value for key, value in architecture.items() if key != "H"}
+def as_reference(architecture):
+    """What the reference cannot read off the weights."""
+    told = "direction", "merge", "residual", "coupled", "limit"
+    return {key: value for key, value in architecture.items() if key in told}
 
 
 def check_forward(p, architecture, tolerance):
-    options = without_sizes(architecture)
+    options = as_reference(architecture)
     expected = reference.outputs(p.in_order, p.named, p.per_step, **options)
     found = p.network.predict(p.theta, p.batch)
     np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
@@ -72,7 +88,10 @@ def test_gradient_without_the_jit(make_problem):
 
 @st.composite
 def problems(draw):
-    n_layers, direction = draw(st.integers(1, 4)), draw(st.sampled_from(["reverse", "both"]))
+    n_layers, direction = (
+        draw(st.integers(1, 4)),
+        draw(st.sampled_from(["forward", "reverse", "both"])),
+    )
     residual = draw(st.booleans())
     sizes = st.integers(1, 5)
     H = [draw(sizes)] * n_layers if residual else [draw(sizes) for _ in range(n_layers)]
@@ -82,6 +101,9 @@ def problems(draw):
         "merge": draw(st.sampled_from(["concat", "sum", "mean"])),
         "residual": residual,
     }
+    architecture |= {name: draw(st.booleans()) for name in ("peephole", "coupled", "bias")}
+    architecture["learned_state"] = draw(st.booleans())
+    architecture["limit"] = draw(st.sampled_from([np.inf, 1.0]))
     lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=6))
     shape = {"F": draw(st.integers(1, 3)), "K": draw(st.integers(1, 3))}
     options = {"per_step": draw(st.booleans()), "seed": draw(st.integers(0, 100))}
@@ -98,7 +120,12 @@ def test_any_architecture(example):
 
 @pytest.mark.parametrize(
     "architecture",
-    [{"H": (37, 20)}, {"H": (64, 64), "residual": True}, {"H": (50, 17), "direction": "both"}],
+    [
+        {"H": (37, 20)},
+        {"H": (64, 64), "residual": True},
+        {"H": (50, 17), "direction": "both"},
+        {"H": (37,), **VARIANTS["all"]},
+    ],
 )
 def test_float32_at_odd_sizes(make_problem, architecture):
     p = make_problem([9, 3, 7] * 15, F=5, K=2, dtype=np.float32, n_threads=2, **architecture)

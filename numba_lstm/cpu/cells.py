@@ -18,10 +18,10 @@ from __future__ import annotations
 import numpy as np
 
 from numba_lstm._jit import helper
-from numba_lstm.cpu.gates import activate, differentiate, standardise
+from numba_lstm.cpu.gates import activate, add_peephole_gradient, differentiate, standardise
 from numba_lstm.cpu.matmul import ADD, SET, fill_zeros, product
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import CELL
+from numba_lstm.cpu.workspace import CELL, HEAD
 
 # Which way a skip connection is gone.
 FORWARD, BACKWARD = np.bool_(False), np.bool_(True)
@@ -38,7 +38,7 @@ def running(ends, t, s, e, n):
 
 
 @helper
-def forward_cell(memory, table, cell, inputs, s, e, base, first, every_step):
+def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_step):
     """Forward pass of sequences s to e: fills xh, gates, c, tanh_c and h of a cell.
 
     ``cell`` is where its part of the table begins. With ``every_step`` row p of h is h_t of
@@ -65,7 +65,10 @@ def forward_cell(memory, table, cell, inputs, s, e, base, first, every_step):
     # c_0 lies behind the packed rows, or where all else of its sequence lies.
     origin = c.shape[0] - ends.size + 1 + s if keeps else first
     zero = np.int64(0)  # a literal would be compiled for separately
-    fill_zeros(c, origin, e - s, zero, H)
+    initial = matrix(theta if table[cell + CELL.learned] else memory, table, cell + CELL.initial)
+    _copy_state(initial, 1, c, origin, e - s, zero)
+    plain, learned = table[cell + CELL.plain], table[cell + CELL.learned]
+    variant = special(theta, memory, table, cell)
     T = ends[s + 1] - ends[s]
     t = T - 1 if reverse else 0
     n, continued, before = running(ends, t, s, e, zero), zero, zero
@@ -74,11 +77,15 @@ def forward_cell(memory, table, cell, inputs, s, e, base, first, every_step):
         q = p if keeps else first
         if x.size == 0:
             for r in range(n):
-                standardise(values, itemsize, starts[s + r] + t, mean, inverse_scale, xh, q + r)
+                standardise(
+                    values, itemsize, starts[s + r] + t, mean, inverse_scale, xh, q + r, x_size
+                )
         else:
-            _copy_inputs(x, p, xh, q, n)
-        fill_zeros(xh, q + continued, n - continued, x_size, x_size + H)  # h_0
-        product(xh, q, x_size + H if continued > 0 else x_size, packed_W, gates, q, n, SET)
+            _copy_inputs(x, p, xh, q, n, x_size)
+        _copy_state(initial, 0, xh, q + continued, n - continued, x_size)
+        # Of zeros nothing is multiplied.
+        K = x_size if continued == 0 and not learned else x_size + H
+        product(xh, q, K, packed_W, gates, q, n, SET)
         t = t - 1 if reverse else t + 1
         n_next = running(ends, t, s, e, n) if 0 <= t < T else 0
         p_next = p - n_next if reverse else p + n
@@ -86,26 +93,50 @@ def forward_cell(memory, table, cell, inputs, s, e, base, first, every_step):
         at, n_following = p if every_step else first, min(n, n_next)
         for fresh in range(2):
             r, m = (continued, n - continued) if fresh else (0, continued)
+            if m == 0:
+                continue
             previous = origin + r if fresh else before
-            activate(
-                *(gates, q + r, c, previous, q + r, tanh_c, h, at + r, column, xh, x_size),
-                *(following + r, n_following - r, m),
-            )
+            if plain:
+                activate(
+                    *(None, gates, q + r, c, previous, q + r, tanh_c, h, at + r, column),
+                    *(xh, x_size, following + r, n_following - r, m),
+                )
+            else:
+                activate(
+                    *(variant, gates, q + r, c, previous, q + r, tanh_c, h, at + r, column),
+                    *(xh, x_size, following + r, n_following - r, m),
+                )
         before, p, n, continued = q, p_next, n_next, n_following
 
 
 @helper
-def _copy_inputs(x, p, xh, q, n):
-    """Write n rows of the layer below's outputs, and the bias's ones, into rows of xh."""
+def special(theta, memory, table, cell):
+    """What is special about a cell, as gates.py takes it."""
+    peephole = matrix(theta if table[cell + CELL.peeps] else memory, table, cell + CELL.peephole)
+    return peephole, matrix(memory, table, HEAD.constants)[0, 0], table[cell + CELL.coupled] != 0
+
+
+@helper
+def _copy_state(state, which, A, row, n, column):
+    """Write one row of ``state`` (2, H) into n rows of A, from ``column`` on."""
+    for r in range(row, row + n):
+        for j in range(state.shape[1]):
+            A[r, column + j] = state[which, j]
+
+
+@helper
+def _copy_inputs(x, p, xh, q, n, x_size):
+    """Write n rows of the layer below's outputs, and ones for the bias, into rows of xh."""
     F = x.shape[1]
     for r in range(n):
         for j in range(F):
             xh[q + r, j] = x[p + r, j]
-        xh[q + r, F] = 1
+        if x_size > F:
+            xh[q + r, F] = 1
 
 
 @helper
-def backward_cell(memory, table, cell, ends, s, e, base, every_step):
+def backward_cell(theta, memory, table, cell, ends, s, e, base, every_step, task):
     """Backpropagation through time for sequences s to e: a cell's gates become da."""
     gates, c = matrix(memory, table, cell + CELL.gates), matrix(memory, table, cell + CELL.c)
     dh, dc = matrix(memory, table, cell + CELL.dh), matrix(memory, table, cell + CELL.dc)
@@ -121,6 +152,10 @@ def backward_cell(memory, table, cell, ends, s, e, base, every_step):
     )
     origin = c.shape[0] - ends.size + 1 + s
     zero = np.int64(0)  # a literal would be compiled for separately
+    extra, variant = matrix(memory, table, cell + CELL.extra), special(theta, memory, table, cell)
+    plain, peeps = table[cell + CELL.plain], table[cell + CELL.peeps]
+    learned = table[cell + CELL.learned]
+    fill_zeros(extra, 5 * task, 5, zero, dh.shape[1])
     fill_zeros(dh, s, e - s, zero, dh.shape[1])
     fill_zeros(dc, s, e - s, zero, dh.shape[1])
     if not every_step:
@@ -139,8 +174,22 @@ def backward_cell(memory, table, cell, ends, s, e, base, every_step):
         later, continued = p, min(n, n_next)
         for first in range(2):  # of those that go on, and of those whose c_{t-1} is c_0
             r, m = (continued, n - continued) if first else (0, continued)
+            if m == 0:
+                continue
             previous = origin + r if first else p_next
-            differentiate(gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
+            if plain:
+                differentiate(None, gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
+                continue
+            differentiate(variant, gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
+            if peeps:
+                add_peephole_gradient(gates, p + r, c, previous, extra, 5 * task, m)
+        if learned:
+            r, m = continued, n - continued
+            product(gates, p + r, gates.shape[1], packed_W_hT, dh, s + r, m, SET)
+            for row in range(s + r, s + n):
+                for j in range(dh.shape[1]):
+                    extra[5 * task + 3, j] += dh[row, j]
+                    extra[5 * task + 4, j] += dc[row, j]
         p, n = p_next, n_next
     if dx.size > 0:
         packed_W_xT = matrix(memory, table, cell + CELL.packed_W_xT)

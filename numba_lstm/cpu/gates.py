@@ -13,8 +13,8 @@ _LARGEST = 1e18
 
 
 @helper
-def standardise(memory, itemsize, source, mean, inverse_scale, xh, row):
-    """Write row ``source`` of the inputs, and the bias's one, into a row of xh."""
+def standardise(memory, itemsize, source, mean, inverse_scale, xh, row, x_size):
+    """Write row ``source`` of the inputs, and the bias's one if any, into a row of xh."""
     F = mean.size
     first = source * F * itemsize
     for j in range(F):
@@ -22,7 +22,18 @@ def standardise(memory, itemsize, source, mean, inverse_scale, xh, row):
         z = (read_real(memory, first + j * itemsize, itemsize) - mean[j]) * inverse_scale[j]
         # Still finite in float32, as are sums of it: no NaN from inf - inf.
         xh[row, j] = min(max(z, -_LARGEST), _LARGEST)
-    xh[row, F] = 1
+    if x_size > F:
+        xh[row, F] = 1
+
+
+@helper(inline=True)
+def _variant_at(variant, H, j, n):
+    """What is special about units j to j+n, as cell.py takes it."""
+    if variant is None:
+        return None
+    peephole, limit, coupled = variant
+    p_i, p_f = load(peephole, j, n), load(peephole, H + j, n)
+    return p_i, p_f, load(peephole, 2 * H + j, n), limit, coupled
 
 
 @helper(inline=True)
@@ -38,9 +49,9 @@ def _read_forward(gates, a, H, c, before, j, n):
 
 
 @helper(inline=True)
-def _write_forward(given, gates, a, H, c, now, tanh_c, q, h, at, xh, following, j, n):
+def _write_forward(given, variant, gates, a, H, c, now, tanh_c, q, h, at, xh, following, j, n):
     """Equations (2) to (4) for units j to j+n of one row, from what was loaded."""
-    i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(*given)
+    i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(*given, _variant_at(variant, H, j, n))
     if q >= 0:
         store(i, gates, a + j, n)
         store(f, gates, a + H + j, n)
@@ -55,14 +66,15 @@ def _write_forward(given, gates, a, H, c, now, tanh_c, q, h, at, xh, following, 
 
 @helper
 def activate(
-    gates, q, c, before, now, tanh_c, h, at, column, xh, x_size, following, n_following, n
+    variant, gates, q, c, before, now, tanh_c, h, at, column, xh, x_size, following, n_following, n
 ):
     """Equations (2) to (4) for n rows: pre-activations become i, f, g, o, c and h.
 
     Rows q of gates and tanh_c, ``before`` of c for c_{t-1} and ``now`` for c_t, ``at``
     of h, whose row holds h_t from ``column`` on; of the first ``n_following`` h_t goes to
     xh, too, from row ``following`` on behind the ``x_size`` inputs, as part of the next
-    step's. Without ``tanh_c`` the gates are not kept.
+    step's. Where tanh_c is empty the gates are not kept. ``variant`` is None or a tuple:
+    peephole weights (3, H), the limit, whether the gates are coupled.
     """
     H, R, L = c.shape[1], xh.shape[1], lanes(c)
     end, n_end = _last_vector(H, L)
@@ -73,10 +85,13 @@ def activate(
         given = _read_forward(gates, a, H, c, c_prev, end, n_end)
         for j in range(0, end, L):
             _write_forward(
-                _read_forward(gates, a, H, c, c_prev, j, L),
+                *(_read_forward(gates, a, H, c, c_prev, j, L), variant),
                 *(gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, j, L),
             )
-        _write_forward(given, gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, end, n_end)
+        _write_forward(
+            *(given, variant, gates, a, H, c, c_row, tanh_c, row),
+            *(h, h_row, xh, then, end, n_end),
+        )
 
 
 @helper
@@ -105,9 +120,9 @@ def _read_backward(gates, a, H, c, before, tanh_c, q, dh, dc, row, j, n):
 
 
 @helper(inline=True)
-def _write_backward(given, gates, a, H, dc, row, j, n):
+def _write_backward(given, variant, gates, a, H, dc, row, j, n):
     """Equations (5) to (7) for units j to j+n of one row, from what was loaded."""
-    da_i, da_f, da_g, da_o, dc_prev = cell_backward(*given)
+    da_i, da_f, da_g, da_o, dc_prev = cell_backward(*given, _variant_at(variant, H, j, n))
     store(da_i, gates, a + j, n)
     store(da_f, gates, a + H + j, n)
     store(da_g, gates, a + 2 * H + j, n)
@@ -116,7 +131,7 @@ def _write_backward(given, gates, a, H, dc, row, j, n):
 
 
 @helper
-def differentiate(gates, q, c, before, tanh_c, dh, dc, at, n):
+def differentiate(variant, gates, q, c, before, tanh_c, dh, dc, at, n):
     """Equations (5) to (7) for n rows: the gates become da, dc moves to t-1."""
     H, L = dh.shape[1], lanes(dh)
     end, n_end = _last_vector(H, L)
@@ -125,7 +140,22 @@ def differentiate(gates, q, c, before, tanh_c, dh, dc, at, n):
         given = _read_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, end, n_end)
         for j in range(0, end, L):
             _write_backward(
-                _read_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, j, L),
+                *(
+                    _read_backward(gates, a, H, c, c_prev, tanh_c, row, dh, dc, d_row, j, L),
+                    variant,
+                ),
                 *(gates, a, H, dc, d_row, j, L),
             )
-        _write_backward(given, gates, a, H, dc, d_row, end, n_end)
+        _write_backward(given, variant, gates, a, H, dc, d_row, end, n_end)
+
+
+@helper
+def add_peephole_gradient(gates, q, c, before, d_peephole, first, n):
+    """Add equation (8p) of n rows, whose gates are da by now, to 3 rows of d_peephole."""
+    H = c.shape[1]
+    for r in range(n):
+        for j in range(H):
+            c_prev = c[before + r, j]
+            d_peephole[first, j] += gates[q + r, j] * c_prev
+            d_peephole[first + 1, j] += gates[q + r, H + j] * c_prev
+            d_peephole[first + 2, j] += gates[q + r, 3 * H + j] * c[q + r, j]

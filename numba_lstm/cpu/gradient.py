@@ -11,14 +11,16 @@ from numba_lstm.cpu.workspace import CELL, HEAD, cell_part, n_cells
 
 
 @helper
-def gradient_share(grad, memory, table, ends, s, e, per_step, task, n_tasks):
-    """One task's share of the weights' gradient over sequences s to e.
+def gradient_share(grad, memory, table, ends, blocks, first_block, per_step, task, n_tasks):
+    """One task's share of the weights' gradient over a wave: n_tasks blocks, or what is left.
 
     Tasks have columns of their own: none needs a copy, and every sum runs over the
     whole batch in one order, wave after wave.
     """
     scratch = matrix(memory, table, HEAD.scratch)[task]
     zero = np.int64(0)  # a literal would be compiled for separately
+    n_blocks = min(n_tasks, blocks.size - 1 - first_block)
+    s, e = blocks[first_block], blocks[first_block + n_blocks]
     for k in range(n_cells(table) + 1):
         if k < n_cells(table):
             part = cell_part(k)
@@ -39,3 +41,22 @@ def gradient_share(grad, memory, table, ends, s, e, per_step, task, n_tasks):
         for r in range(a, a + n):
             for j in range(db_y.size):
                 db_y[0, j] += A[r, j]
+        for k in range(n_cells(table)):
+            _add_extra(grad, memory, table, cell_part(k), blocks, first_block, n_blocks)
+
+
+@helper
+def _add_extra(grad, memory, table, cell, blocks, first_block, n_blocks):
+    """Add what each block has found of the gradients of peephole and initial."""
+    extra = matrix(memory, table, cell + CELL.extra)
+    for kind in range(2):
+        if not table[cell + (CELL.learned if kind else CELL.peeps)]:
+            continue
+        total = matrix(grad, table, cell + (CELL.initial if kind else CELL.peephole))
+        if first_block == 0:
+            fill_zeros(total, np.int64(0), total.shape[0], np.int64(0), total.shape[1])
+        for k in range(n_blocks):
+            if blocks[first_block + k] < blocks[first_block + k + 1]:
+                for row in range(total.shape[0]):
+                    for j in range(total.shape[1]):
+                        total[row, j] += extra[5 * k + 3 * kind + row, j]

@@ -44,7 +44,7 @@ def predict(stage, task, theta, work, inputs, blocks, per_step):
         for k in range(n_cells(table)):
             cell = cell_part(k)
             every_step = per_step or not table[cell + CELL.top]
-            forward_cell(memory, table, cell, inputs, s, e, base, first, every_step)
+            forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_step)
             merge_outputs(memory, table, cell, ends, s, e, base, first, every_step)
             skip(memory, table, cell, FORWARD, ends, s, e, base, first, every_step)
         q, n, row = (ends[s], ends[e] - ends[s], ends[s]) if per_step else (s, e - s, first)
@@ -60,7 +60,7 @@ def states(stage, task, theta, work, inputs, blocks):
         pack_share(theta, memory, table, task, blocks.size - 1)
     elif s < e:
         for k in range(n_cells(table)):
-            forward_cell(memory, table, cell_part(k), inputs, s, e, base, s, True)
+            forward_cell(theta, memory, table, cell_part(k), inputs, s, e, base, s, True)
             merge_outputs(memory, table, cell_part(k), ends, s, e, base, s, True)
             skip(memory, table, cell_part(k), FORWARD, ends, s, e, base, s, True)
 
@@ -81,21 +81,20 @@ def loss_and_grad(stage, task, theta, grad, work, inputs, blocks, wave, per_step
     last = min(first + wave, blocks.size - 1)
     base = ends[blocks[first]]
     if stage % 2 == 0:
-        s, e = blocks[first], blocks[last]
-        gradient_share(grad, memory, table, ends, s, e, per_step, task, wave)
+        gradient_share(grad, memory, table, ends, blocks, first, per_step, task, wave)
     elif first + task < last and blocks[first + task] < blocks[first + task + 1]:
         s, e = blocks[first + task], blocks[first + task + 1]
         for k in range(n_cells(table)):
             cell = cell_part(k)
             every_step = per_step or not table[cell + CELL.top]
-            forward_cell(memory, table, cell, inputs, s, e, base, s, every_step)
+            forward_cell(theta, memory, table, cell, inputs, s, e, base, s, every_step)
             merge_outputs(memory, table, cell, ends, s, e, base, s, every_step)
             skip(memory, table, cell, FORWARD, ends, s, e, base, s, every_step)
         head_loss(theta, memory, table, ends, s, e, base, per_step, targets)
         for k in range(n_cells(table) - 1, -1, -1):
             cell = cell_part(k)
             every_step = per_step or not table[cell + CELL.top]
-            backward_cell(memory, table, cell, ends, s, e, base, every_step)
+            backward_cell(theta, memory, table, cell, ends, s, e, base, every_step, task)
             skip(memory, table, cell, BACKWARD, ends, s, e, base, s, every_step)
 
 

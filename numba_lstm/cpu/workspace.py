@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any, NamedTuple
 
@@ -113,10 +114,22 @@ class CellColumns(NamedTuple):
         Outputs of the layer, the cell's from ``column`` on, and the gradient.
     packed_W, packed_W_hT, packed_W_xT : matrix
         Weights in panels, two of them transposed.
-    W, W_x, W_h : matrix (F + 1 + H, 4H), (F, 4H) and (H, 4H)
+    W, W_x, W_h : matrix (F + 1 + H, 4H), without biases (F + H, 4H); (F, 4H); (H, 4H)
         The weights, in theta or in its gradient; W_x empty in the first layer.
+    peephole : matrix (3, H)
+        p_i, p_f and p_o in theta, or zeros.
+    initial : matrix (2, H)
+        h_0 and c_0 in theta, or zeros.
+    extra : matrix (5 n_tasks, H)
+        For each block of a wave the gradients of peephole and initial.
     h_column, column : int
         Columns.
+    plain : bool
+        Whether the cell has no variant of cell.py.
+    coupled, limited : bool
+        Whether the gates are coupled, and pre-activations clipped.
+    peeps, learned : bool
+        Whether peephole and initial are in theta.
     reverse, top : bool
         Whether it reads from the end, and whether its layer is the last.
     second, last : bool
@@ -144,8 +157,16 @@ class CellColumns(NamedTuple):
     W: Any
     W_x: Any
     W_h: Any
+    peephole: Any
+    initial: Any
+    extra: Any
     h_column: int
     column: int
+    plain: bool
+    coupled: bool
+    limited: bool
+    peeps: bool
+    learned: bool
     reverse: bool
     top: bool
     second: bool
@@ -166,6 +187,8 @@ class HeadColumns(NamedTuple):
         Outputs and the loss's gradient with respect to them.
     packed_W_y, packed_W_yT : matrix
         Weights in panels, the latter transposed.
+    constants : matrix (1, 1)
+        The limit of the pre-activations.
     row_loss : matrix (1, Q)
         Weighted loss of each output.
     W_y, b_y : matrix (K, width) and (1, K)
@@ -180,6 +203,7 @@ class HeadColumns(NamedTuple):
     d_out: Any
     packed_W_y: Any
     packed_W_yT: Any
+    constants: Any
     row_loss: Any
     W_y: Any
     b_y: Any
@@ -192,8 +216,8 @@ def _columns(kind, n_matrices):
     return kind(*columns), size
 
 
-HEAD, _HEAD_SIZE = _columns(HeadColumns, 10)
-CELL, _CELL_SIZE = _columns(CellColumns, 17)
+HEAD, _HEAD_SIZE = _columns(HeadColumns, 11)
+CELL, _CELL_SIZE = _columns(CellColumns, 20)
 
 
 @helper
@@ -286,10 +310,13 @@ def allocate(
         n_out = S if every_step else rows if purpose == "predict" else B
         outs.append(room.take(n_out, width))
         d_outs.append(room.take(n_out if trains else 0, width))
-    cells, nowhere, scratch = [], (0, 0, 0), 0
+    cells, zeroed, nowhere, scratch = [], [], (0, 0, 0), 0
     for k, cell in enumerate(layout.cells):
         layer, reverse, F, H, column = cell
-        W = layout.places[k][0].start
+        places, size = layout.places, F + layout.bias + H
+        W = places[k, "W"].start
+        zeros = room.take(3, H)
+        zeroed.append(zeros)
         second = k > 0 and layout.cells[k - 1].layer == layer
         residual = layout.residual and layer > 0
         merged = layout.direction == "both" and layout.merge != "concat"
@@ -306,14 +333,22 @@ def allocate(
             dx=d_outs[layer - 1] if layer else nowhere,
             out=outs[layer],
             d_out=d_outs[layer],
-            packed_W=room.take(F + 1 + H, 4 * H),
+            packed_W=room.take(size, 4 * H),
             packed_W_hT=room.take(4 * H if trains else 0, H),
             packed_W_xT=room.take(4 * H, F) if trains and layer else nowhere,
-            W=(W, F + 1 + H, 4 * H),
+            W=(W, size, 4 * H),
             W_x=(W, F, 4 * H) if layer else nowhere,
-            W_h=(W + (F + 1) * 4 * H, H, 4 * H),
+            W_h=(W + (size - H) * 4 * H, H, 4 * H),
+            peephole=(places[k, "peephole"].start, 3, H) if layout.peephole else zeros,
+            initial=(places[k, "state"].start, 2, H) if layout.learned_state else zeros,
+            extra=room.take(5 * n_tasks if trains else 0, H),
             h_column=0 if merges else column,
             column=column,
+            plain=layout.is_plain,
+            coupled=layout.coupled,
+            limited=layout.limit < math.inf,
+            peeps=layout.peephole,
+            learned=layout.learned_state,
             reverse=reverse,
             top=layer == len(widths) - 1,
             second=second,
@@ -323,7 +358,7 @@ def allocate(
             divisor=2 if merged and layout.merge == "mean" else 1,
         )
         cells.append(np.concatenate([np.ravel(part) for part in columns]))
-        scratch = max(scratch, scratch_size(F + 1 + H, 4 * H, dtype.itemsize))
+        scratch = max(scratch, scratch_size(size, 4 * H, dtype.itemsize))
     width, K = widths[-1], layout.n_outputs
     scratch = max(scratch, scratch_size(K, width, dtype.itemsize))
     head = HeadColumns(
@@ -333,10 +368,15 @@ def allocate(
         d_out=room.take(Q if trains else 0, K),
         packed_W_y=room.take(width if trains else 0, K),
         packed_W_yT=room.take(width, K),
+        constants=room.take(1, 1),
         row_loss=room.take(1, Q if trains else 0),
-        W_y=(layout.places[-2][0].start, K, width),
-        b_y=(layout.places[-1][0].start, 1, K),
+        W_y=(layout.places[-1, "W"].start, K, width),
+        b_y=(layout.places[-1, "b"].start, 1, K),
         scratch=room.take(n_tasks if trains else 0, scratch),
     )
     table = np.concatenate([*head, *cells]).astype(np.int64)
-    return Workspace(room.memory(dtype), table)
+    memory = room.memory(dtype)
+    for start, rows, columns in zeroed:
+        memory[start : start + rows * columns] = 0
+    memory[head.constants[0]] = layout.limit
+    return Workspace(memory, table)

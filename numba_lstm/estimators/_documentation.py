@@ -20,6 +20,20 @@ _NETWORK = """
     residual : bool, default=False
         Whether each layer's inputs are added to its outputs, from the second layer on: many
         layers train that would not without. All need the same number of outputs.
+    bias : bool, default=True
+        Whether the gates have biases.
+    forget_bias : float, default=1.0
+        What the forget gates' biases begin with: above 0 a cell remembers at first.
+    peephole : bool, default=False
+        Whether the gates also see the cell, each unit its own: input and forget gate
+        c_{t-1}, the output gate c_t (Gers et al. 2002). Such weights begin with 0.
+    coupled_gates : bool, default=False
+        Whether the forget gate is 1 - i, so that a cell forgets what it makes room for
+        (ONNX's input_forget, CIFG). Its own weights are kept, and unused.
+    cell_clip : float or None, default=None
+        What the activations' arguments are clipped to, as ONNX's clip: [-cell_clip, cell_clip].
+    learn_initial_state : bool, default=False
+        Whether h_0 and c_0 are learned, one of each for all sequences, or zero.
     return_sequences : bool, default=False
         Whether y has a target for every time step, or one a sequence. That is then read off
         the hidden state after each direction's last step: the first, where it is read
@@ -90,6 +104,7 @@ _WEIGHTS = """
         ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,) and so on for
         further layers, with "_reverse" behind for the second direction; ``head_weight``
         (K, outputs of the last layer), ``head_bias`` (K,); gates in the order i, f, g, o.
+        ``peephole_l0`` (3, H) is p_i, p_f and p_o, ``initial_state_l0`` (2, H) h_0 and c_0.
 """
 
 _TEXTS = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from numbers import Integral
-from typing import Any, ClassVar
+from numbers import Integral, Real
+from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -18,6 +19,12 @@ CONSTRAINTS: dict[str, Any] = {
     "merge_mode": [StrOptions({"concat", "sum", "mean"})],
     "go_backwards": ["boolean"],
     "residual": ["boolean"],
+    "bias": ["boolean"],
+    "forget_bias": [Interval(Real, None, None, closed="neither")],
+    "peephole": ["boolean"],
+    "coupled_gates": ["boolean"],
+    "cell_clip": [Interval(Real, 0, None, closed="neither"), None],
+    "learn_initial_state": ["boolean"],
 }
 
 
@@ -30,8 +37,12 @@ class ArchitectureMixin:
     merge_mode: str
     go_backwards: bool
     residual: bool
-
-    _architecture: ClassVar[tuple[str, ...]] = tuple(CONSTRAINTS)
+    bias: bool
+    forget_bias: float
+    peephole: bool
+    coupled_gates: bool
+    cell_clip: float | None
+    learn_initial_state: bool
 
     def _make_layout(self, n_inputs: int, n_outputs: int) -> Layout:
         """Return the layout that the parameters describe.
@@ -54,6 +65,11 @@ class ArchitectureMixin:
             "both" if self.bidirectional else direction,
             self.merge_mode,
             bool(self.residual),
+            bias=bool(self.bias),
+            peephole=bool(self.peephole),
+            coupled=bool(self.coupled_gates),
+            limit=math.inf if self.cell_clip is None else float(self.cell_clip),
+            learned_state=bool(self.learn_initial_state),
         )
         if self.residual and len(set(layout.widths)) > 1:
             raise ValueError(

@@ -216,7 +216,7 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             "_layout": layout,
             "_generator": generator,
             "_optimizer": Optimizer(layout.decay_mask(dtype), self._solver_settings()),
-            "theta_": initialise(layout, generator, dtype),
+            "theta_": initialise(layout, generator, dtype, self.forget_bias),
             "input_mean_": mean,
             "input_scale_": scale,
             "target_mean_": target_mean,

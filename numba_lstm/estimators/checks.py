@@ -59,6 +59,11 @@ def _describe(layout, dtype):
     words += [f"direction {layout.direction}"] * (layout.direction != "forward")
     words += [f"merge_mode={layout.merge!r}"] * (layout.direction == "both")
     words += ["residual=True"] * layout.residual
+    words += ["bias=False"] * (not layout.bias)
+    words += ["peephole=True"] * layout.peephole
+    words += ["coupled_gates=True"] * layout.coupled
+    words += [f"cell_clip={layout.limit}"] * (layout.limit < np.inf)
+    words += ["learn_initial_state=True"] * layout.learned_state
     return ", ".join([*words, f"dtype={dtype.name!r}"])
 
 

@@ -110,6 +110,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         merge_mode: str = "concat",
         go_backwards: bool = False,
         residual: bool = False,
+        bias: bool = True,
+        forget_bias: float = 1.0,
+        peephole: bool = False,
+        coupled_gates: bool = False,
+        cell_clip: float | None = None,
+        learn_initial_state: bool = False,
         return_sequences: bool = False,
         loss: str = "log_loss",
         class_weight: dict | str | None = None,
@@ -144,6 +150,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.merge_mode = merge_mode
         self.go_backwards = go_backwards
         self.residual = residual
+        self.bias = bias
+        self.forget_bias = forget_bias
+        self.peephole = peephole
+        self.coupled_gates = coupled_gates
+        self.cell_clip = cell_clip
+        self.learn_initial_state = learn_initial_state
         self.return_sequences = return_sequences
         self.loss = loss
         self.class_weight = class_weight
