@@ -13,7 +13,7 @@ import numpy as np
 from numba_lstm.cpu import parallel
 from numba_lstm.cpu.plan import packed_rows, plan
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import CELL, HEAD, Buffers, Inputs, Targets, part_of_cell
+from numba_lstm.cpu.workspace import CELL, GAP, HEAD, Buffers, Inputs, Targets, part_of_cell
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 
@@ -35,6 +35,19 @@ class States(NamedTuple):
     h: np.ndarray
     c: np.ndarray
     gates: np.ndarray
+
+
+class State(NamedTuple):
+    """What the cells hold between two time steps.
+
+    Attributes
+    ----------
+    h, c : list of ndarray of shape (B, H)
+        For each cell the hidden state and the cell of each sequence.
+    """
+
+    h: list[np.ndarray]
+    c: list[np.ndarray]
 
 
 class Network:
@@ -134,17 +147,53 @@ class Network:
         row_loss = matrix(work.memory, work.table, HEAD.row_loss)[0]
         return float(row_loss[: len(weight)].sum(dtype=np.float64)), grad
 
-    def predict(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
-        """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps."""
+    def predict(self, theta: np.ndarray, batch: Batch, state: State | None = None) -> np.ndarray:
+        """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps.
+
+        ``state`` is what the sequences begin with, and receives what they end with.
+        """
         self._check_vector(theta, "theta")
         cut, inputs = self._prepare(batch)
         S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
         # One layer keeps no row for each time step.
         rows = S if self.per_step or len(self.layout.hidden_sizes) > 1 else 0
-        work = self._buffers.room("predict", rows, B, S if self.per_step else B, n_tasks)
+        sizes = rows, B, S if self.per_step else B, n_tasks
+        work = self._buffers.room("predict", *sizes, state is not None)
+        if state is not None:
+            self._put_state(work, state)
         self._run(*(parallel.predict, 2, n_tasks, theta, work, inputs, cut.blocks, self.per_step))
+        if state is not None:
+            self._take_state(work, state, cut.blocks)
         out = matrix(work.memory, work.table, HEAD.out)
         return out[packed_rows(batch.lengths, cut.blocks)] if self.per_step else out[:B].copy()
+
+    def first_state(self, theta: np.ndarray, B: int) -> State:
+        """What B sequences begin with if nothing is given: zeros, or what was learned."""
+        weights, learned = self.layout.views(theta), self.layout.learned_state
+        parts = [
+            weights[k, "state"] if learned else np.zeros((2, cell.hidden_size), self.dtype)
+            for k, cell in enumerate(self.layout.cells)
+        ]
+        return State(*([np.tile(part[i], (B, 1)) for part in parts] for i in range(2)))
+
+    def _put_state(self, work, state):
+        for k in range(len(self.layout.cells)):
+            part = part_of_cell(k)
+            for given, column in zip(state, (CELL.h_0, CELL.c_0), strict=True):
+                rows = matrix(work.memory, work.table, part + column)
+                rows[: len(given[k])] = given[k]
+
+    def _take_state(self, work, state, blocks):
+        rows = np.arange(blocks[-1])
+        rows += GAP * np.repeat(np.arange(len(blocks) - 1), np.diff(blocks))
+        for k, cell in enumerate(self.layout.cells):
+            first = cell.n_inputs + self.layout.bias
+            part = part_of_cell(k)
+            xh, c = (
+                matrix(work.memory, work.table, part + column) for column in (CELL.xh, CELL.c)
+            )
+            state.h[k][...] = xh[rows, first : first + cell.hidden_size]
+            state.c[k][...] = c[rows]
 
     def states(self, theta: np.ndarray, batch: Batch, layer: int = -1) -> States:
         """Hidden states, cells and gates of one layer at every time step of a batch."""

@@ -65,9 +65,10 @@ def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_st
     # c_0 lies behind the packed rows, or where all else of its sequence lies.
     origin = c.shape[0] - ends.size + 1 + s if keeps else first
     zero = np.int64(0)  # a literal would be compiled for separately
-    initial = matrix(theta if table[cell + CELL.learned] else memory, table, cell + CELL.initial)
-    _copy_state(initial, 1, c, origin, e - s, zero)
     plain, learned = table[cell + CELL.plain], table[cell + CELL.learned]
+    h_0 = matrix(theta if learned else memory, table, cell + CELL.h_0)
+    c_0 = matrix(theta if learned else memory, table, cell + CELL.c_0)
+    _copy_state(c_0, s, c, origin, e - s, zero)
     variant = special(theta, memory, table, cell)
     T = ends[s + 1] - ends[s]
     t = T - 1 if reverse else 0
@@ -82,15 +83,16 @@ def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_st
                 )
         else:
             _copy_inputs(x, p, xh, q, n, x_size)
-        _copy_state(initial, 0, xh, q + continued, n - continued, x_size)
+        _copy_state(h_0, s + continued, xh, q + continued, n - continued, x_size)
         # Of zeros nothing is multiplied.
-        K = x_size if continued == 0 and not learned else x_size + H
+        K = x_size if continued == 0 and table[cell + CELL.zero] else x_size + H
         product(xh, q, K, packed_W, gates, q, n, SET)
         t = t - 1 if reverse else t + 1
         n_next = running(ends, t, s, e, n) if 0 <= t < T else 0
         p_next = p - n_next if reverse else p + n
         following = p_next if keeps else first
         at, n_following = p if every_step else first, min(n, n_next)
+        n_written = n_following if keeps else n  # the last h_t, too: it is the state
         for fresh in range(2):
             r, m = (continued, n - continued) if fresh else (0, continued)
             if m == 0:
@@ -99,12 +101,12 @@ def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_st
             if plain:
                 activate(
                     *(None, gates, q + r, c, previous, q + r, tanh_c, h, at + r, column),
-                    *(xh, x_size, following + r, n_following - r, m),
+                    *(xh, x_size, following + r, n_written - r, m),
                 )
             else:
                 activate(
                     *(variant, gates, q + r, c, previous, q + r, tanh_c, h, at + r, column),
-                    *(xh, x_size, following + r, n_following - r, m),
+                    *(xh, x_size, following + r, n_written - r, m),
                 )
         before, p, n, continued = q, p_next, n_next, n_following
 
@@ -117,11 +119,12 @@ def special(theta, memory, table, cell):
 
 
 @helper
-def _copy_state(state, which, A, row, n, column):
-    """Write one row of ``state`` (2, H) into n rows of A, from ``column`` on."""
-    for r in range(row, row + n):
+def _copy_state(state, i, A, row, n, column):
+    """Write n rows of ``state``, from row i on, into A; or its only row n times."""
+    for r in range(n):
+        source = i + r if state.shape[0] > 1 else 0
         for j in range(state.shape[1]):
-            A[r, column + j] = state[which, j]
+            A[row + r, column + j] = state[source, j]
 
 
 @helper

@@ -47,12 +47,12 @@ def gradient_share(grad, memory, table, ends, blocks, first_block, per_step, tas
 
 @helper
 def _add_extra(grad, memory, table, cell, blocks, first_block, n_blocks):
-    """Add what each block has found of the gradients of peephole and initial."""
+    """Add what each block has found of the gradients of peephole, h_0 and c_0."""
     extra = matrix(memory, table, cell + CELL.extra)
     for kind in range(2):
         if not table[cell + (CELL.learned if kind else CELL.peeps)]:
             continue
-        total = matrix(grad, table, cell + (CELL.initial if kind else CELL.peephole))
+        total = matrix(grad, table, cell + (CELL.d_initial if kind else CELL.peephole))
         if first_block == 0:
             fill_zeros(total, np.int64(0), total.shape[0], np.int64(0), total.shape[1])
         for k in range(n_blocks):

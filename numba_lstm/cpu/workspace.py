@@ -118,10 +118,12 @@ class CellColumns(NamedTuple):
         The weights, in theta or in its gradient; W_x empty in the first layer.
     peephole : matrix (3, H)
         p_i, p_f and p_o in theta, or zeros.
-    initial : matrix (2, H)
-        h_0 and c_0 in theta, or zeros.
+    h_0, c_0 : matrix (1, H) or (B, H)
+        What the sequences begin with: zeros, or the same for all in theta, or of each.
+    d_initial : matrix (2, H)
+        Gradient of h_0 and c_0, where these are in theta.
     extra : matrix (5 n_tasks, H)
-        For each block of a wave the gradients of peephole and initial.
+        For each block of a wave the gradients of peephole, h_0 and c_0.
     h_column, column : int
         Columns.
     plain : bool
@@ -129,7 +131,9 @@ class CellColumns(NamedTuple):
     coupled, limited : bool
         Whether the gates are coupled, and pre-activations clipped.
     peeps, learned : bool
-        Whether peephole and initial are in theta.
+        Whether peephole, and h_0 and c_0, are in theta.
+    zero : bool
+        Whether h_0 is zero.
     reverse, top : bool
         Whether it reads from the end, and whether its layer is the last.
     second, last : bool
@@ -158,7 +162,9 @@ class CellColumns(NamedTuple):
     W_x: Any
     W_h: Any
     peephole: Any
-    initial: Any
+    h_0: Any
+    c_0: Any
+    d_initial: Any
     extra: Any
     h_column: int
     column: int
@@ -167,6 +173,7 @@ class CellColumns(NamedTuple):
     limited: bool
     peeps: bool
     learned: bool
+    zero: bool
     reverse: bool
     top: bool
     second: bool
@@ -217,7 +224,7 @@ def _columns(kind, n_matrices):
 
 
 HEAD, _HEAD_SIZE = _columns(HeadColumns, 11)
-CELL, _CELL_SIZE = _columns(CellColumns, 20)
+CELL, _CELL_SIZE = _columns(CellColumns, 22)
 
 
 @helper
@@ -249,9 +256,11 @@ class Buffers:
 
     def __init__(self, layout: Layout, dtype: np.dtype, per_step: bool) -> None:
         self._key = layout, dtype, per_step
-        self._held: dict[str, tuple] = {}
+        self._held: dict[tuple, tuple] = {}
 
-    def room(self, purpose: str, S: int, B: int, Q: int, n_tasks: int) -> Workspace:
+    def room(
+        self, purpose: str, S: int, B: int, Q: int, n_tasks: int, given_state: bool = False
+    ) -> Workspace:
         """Return buffers for a batch.
 
         Parameters
@@ -260,14 +269,17 @@ class Buffers:
             What for; a thread's predictions share theirs with those of other networks.
         S, B, Q, n_tasks : int
             Time steps side by side, sequences, outputs, and tasks of a stage.
+        given_state : bool
+            Whether each sequence begins with a state of its own, in h_0 and c_0.
         """
         sizes = (S, B, Q, n_tasks)
-        held = vars(_kept) if purpose == "predict" else self._held
-        owner, has, work = held.get(purpose, (None, (), None))
+        held = _kept.__dict__ if purpose == "predict" else self._held
+        which = purpose, given_state
+        owner, has, work = held.get(which, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
-            work = allocate(*self._key, *sizes, purpose)
+            work = allocate(*self._key, *sizes, *which)
             if purpose != "predict" or work.memory.nbytes <= _KEPT_BYTES:
-                held[purpose] = self._key, sizes, work
+                held[which] = self._key, sizes, work
         return work
 
 
@@ -299,6 +311,7 @@ def allocate(
     Q: int,
     n_tasks: int,
     purpose: str,
+    given_state: bool = False,
 ) -> Workspace:
     """Make a workspace; what its purpose does not need has no rows. See :class:`Buffers`."""
     room, trains = _Room(), purpose == "train"
@@ -317,6 +330,10 @@ def allocate(
         W = places[k, "W"].start
         zeros = room.take(3, H)
         zeroed.append(zeros)
+        initial = (places[k, "state"].start, 2, H) if layout.learned_state else zeros
+        h_0, c_0 = (initial[0], 1, H), (initial[0] + H, 1, H)
+        if given_state:
+            h_0, c_0 = room.take(B, H), room.take(B, H)
         second = k > 0 and layout.cells[k - 1].layer == layer
         residual = layout.residual and layer > 0
         merged = layout.direction == "both" and layout.merge != "concat"
@@ -340,7 +357,9 @@ def allocate(
             W_x=(W, F, 4 * H) if layer else nowhere,
             W_h=(W + (size - H) * 4 * H, H, 4 * H),
             peephole=(places[k, "peephole"].start, 3, H) if layout.peephole else zeros,
-            initial=(places[k, "state"].start, 2, H) if layout.learned_state else zeros,
+            h_0=h_0,
+            c_0=c_0,
+            d_initial=initial,
             extra=room.take(5 * n_tasks if trains else 0, H),
             h_column=0 if merges else column,
             column=column,
@@ -348,7 +367,8 @@ def allocate(
             coupled=layout.coupled,
             limited=layout.limit < math.inf,
             peeps=layout.peephole,
-            learned=layout.learned_state,
+            learned=layout.learned_state and not given_state,
+            zero=not layout.learned_state and not given_state,
             reverse=reverse,
             top=layer == len(widths) - 1,
             second=second,
