@@ -457,7 +457,7 @@ def test_warm_start_goes_on():
     assert model.n_iter_ == 4
     assert model._optimizer.n_steps == 2 * kept
     np.testing.assert_array_equal(model.theta_, regressor(max_iter=4).fit(X, Y).theta_)
-    with pytest.raises(ValueError, match=r"hidden_size=3 .* cannot go on with hidden_size=4"):
+    with pytest.raises(ValueError, match=r"hidden_size=3, .* cannot go on with hidden_size=4"):
         model.set_params(hidden_size=4).fit(X, Y)
     model.set_params(hidden_size=3, return_sequences=True)
     with pytest.raises(ValueError, match="return_sequences=False and cannot go on"):

@@ -232,26 +232,35 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         )
         return self
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, *, initial_state: Any = None, return_state: bool = False) -> Any:
         """Predict the most probable class.
 
         Parameters
         ----------
         X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
             Sequences.
+        initial_state : pair (h, c), default=None
+            What the sequences begin with, as an earlier call returned it: arrays (N, H), or
+            for several layers lists of these; (N, 2H) where a layer is bidirectional. None
+            is the beginning of a sequence: zeros, or what was learned.
+        return_state : bool, default=False
+            Whether to return what the sequences end with, too, to go on from it.
 
         Returns
         -------
         ndarray of shape (N,); with ``return_sequences`` (N, T), or for a list a list of \
                 N arrays (T_i,)
             Labels.
+        state : pair (h, c)
+            With ``return_state``.
 
         Raises
         ------
         ValueError
-            If X is not like the X that the estimator was fitted on.
+            If X is not like the X that the estimator was fitted on, or ``initial_state`` does
+            not fit.
         """
-        return self._predict(X, self._decode)
+        return self._predict(X, self._decode, initial_state, return_state)
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probability of each class.

@@ -10,6 +10,12 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators.checks import check_X
+from numba_lstm.estimators.state import (
+    part_of_state,
+    public_state,
+    put_part_of_state,
+    read_state,
+)
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Sequences
 
@@ -157,32 +163,45 @@ class FittedMixin:
                 found[i] = tuple(rows)
         return tuple(sequences.restore(list(part)) for part in zip(*found, strict=True))
 
-    def _predict(self, X, decode):
+    def _predict(self, X, decode, initial_state=None, return_state=False):
         """Apply a function of outputs (n, K) to all of them, sequence by sequence."""
-        out, sequences = self._raw_predict(X)
+        prepared = self._prepare(X)
+        sequences, network, theta = prepared
+        state = None
+        if initial_state is not None or return_state:
+            state = network.first_state(theta, len(sequences))
+        if initial_state is not None:
+            read_state(initial_state, state, network.layout)
+        out = self._outputs(*prepared, state)
         if isinstance(out, np.ndarray):
-            return decode(out)
-        return sequences.restore([decode(rows) for rows in out])
+            y = decode(out)
+        else:
+            y = sequences.restore([decode(rows) for rows in out])
+        return (y, public_state(state, network.layout)) if return_state else y
 
     def _raw_predict(self, X: Any) -> tuple[Any, Sequences]:
         """Outputs of the network in float64: (N, K), or one (T_i, K) array a sequence."""
-        sequences, network, theta = self._prepare(X)
-        K = network.layout.n_outputs
-        if not network.per_step:
-            out = None
-            for index, batch in self._batches(sequences, network):
-                part = network.predict(theta, batch)
-                if len(part) == len(sequences) and sequences.kind != "list":
-                    return part.astype(np.float64), sequences  # the usual case, in order
-                out = np.empty((len(sequences), K)) if out is None else out
-                out[index] = part
-            return out, sequences
+        prepared = self._prepare(X)
+        return self._outputs(*prepared), prepared[0]
+
+    def _outputs(self, sequences, network, theta, state=None):
+        """As :meth:`_raw_predict`; ``state`` of all sequences is moved on."""
+        out = None
         steps: list[Any] = [None] * len(sequences)
         for index, batch in self._batches(sequences, network):
-            rows = network.predict(theta, batch).astype(np.float64)
-            for i, part in zip(index, batch.split(rows), strict=True):
-                steps[i] = part
-        return steps, sequences
+            own = None if state is None else part_of_state(state, index)
+            rows = network.predict(theta, batch, own).astype(np.float64)
+            if own is not None:
+                put_part_of_state(state, index, own)
+            if network.per_step:
+                for i, part in zip(index, batch.split(rows), strict=True):
+                    steps[i] = part
+            elif len(rows) == len(sequences) and sequences.kind != "list":
+                return rows  # the usual case, in order
+            else:
+                out = np.empty((len(sequences), rows.shape[1])) if out is None else out
+                out[index] = rows
+        return steps if network.per_step else out
 
     def _prepare(self, X):
         if not hasattr(self, "theta_"):

@@ -1,0 +1,74 @@
+"""States of many sequences: as users see them, and as the network takes them.
+
+To users a state is a pair (h, c). Of a network of one layer each is an array (N, H), of one
+of several layers a list with such an array for each; the two directions of a bidirectional
+layer stand side by side, as in ``hidden_states``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numba_lstm.parameters import Layout
+
+if TYPE_CHECKING:
+    from numba_lstm.network import State
+
+
+def read_state(given: Any, state: State, layout: Layout) -> None:
+    """Check a user's state and write it into ``state``, which has the right shapes.
+
+    Raises
+    ------
+    ValueError
+        If it is no pair, or an array has the wrong shape or NaN or infinity in it.
+    """
+    N, many = len(state.h[0]), len(layout.hidden_sizes) > 1
+    directions = 2 if layout.direction == "both" else 1
+    shapes = [(N, directions * H) for H in layout.hidden_sizes]
+    needed = f"lists of arrays of the shapes {shapes}" if many else f"arrays of shape {shapes[0]}"
+    if not isinstance(given, list | tuple) or len(given) != 2:
+        raise ValueError(
+            f"initial_state is a {type(given).__name__}; it is a pair (h, c) of {needed}."
+        )
+    for part, target, name in zip(given, state, "hc", strict=True):
+        arrays = [np.asarray(array) for array in (part if many else [part])]
+        found = [array.shape for array in arrays]
+        if found != shapes or any(array.dtype.kind not in "fiub" for array in arrays):
+            raise ValueError(
+                f"{name} of initial_state has the shapes {found} and the dtypes "
+                f"{[str(array.dtype) for array in arrays]}; a state of {N} sequences is a pair "
+                f"(h, c) of {needed}, of numbers."
+            )
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ValueError(f"{name} of initial_state contains NaN or infinity.")
+        for k, cell in enumerate(layout.cells):
+            columns = arrays[cell.layer].reshape(N, -1, cell.hidden_size)
+            target[k][...] = columns[:, k % directions]
+
+
+def public_state(state: State, layout: Layout) -> tuple[Any, Any]:
+    """Return a state as users see it."""
+
+    def layers(parts):
+        per_layer: list[list[np.ndarray]] = [[] for _ in layout.hidden_sizes]
+        for cell, part in zip(layout.cells, parts, strict=True):
+            per_layer[cell.layer].append(part)
+        arrays = [np.concatenate(found, axis=1) for found in per_layer]
+        return arrays if len(arrays) > 1 else arrays[0]
+
+    return layers(state.h), layers(state.c)
+
+
+def part_of_state(state: State, index: np.ndarray) -> State:
+    """Return a copy of the state of some sequences."""
+    return type(state)(*([part[index] for part in parts] for parts in state))
+
+
+def put_part_of_state(state: State, index: np.ndarray, part: State) -> None:
+    """Write the state of some sequences back."""
+    for parts, found in zip(state, part, strict=True):
+        for rows, new in zip(parts, found, strict=True):
+            rows[index] = new
