@@ -152,20 +152,33 @@ class Network:
 
         ``state`` is what the sequences begin with, and receives what they end with.
         """
+        work, cut = self._forward(theta, batch, state)
+        out = matrix(work.memory, work.table, HEAD.out)
+        if self.per_step:
+            return out[packed_rows(batch.lengths, cut.blocks)]
+        return out[: len(batch.lengths)].copy()
+
+    def attention(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
+        """Attention weights (S,) of a batch's steps, which sum to 1 for each sequence."""
+        work, cut = self._forward(theta, batch, None)
+        alpha = matrix(work.memory, work.table, HEAD.alpha)
+        return alpha[packed_rows(batch.lengths, cut.blocks), 0]
+
+    def _forward(self, theta, batch, state):
+        """Run a prediction; return its buffers and how the batch was cut up."""
         self._check_vector(theta, "theta")
         cut, inputs = self._prepare(batch)
         S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
         # One layer keeps no row for each time step.
-        rows = S if self.per_step or len(self.layout.hidden_sizes) > 1 else 0
-        sizes = rows, B, S if self.per_step else B, n_tasks
+        keeps = self.per_step or self.layout.pooling != "last" or len(self.layout.hidden_sizes) > 1
+        sizes = S if keeps else 0, B, S if self.per_step else B, n_tasks
         work = self._buffers.room("predict", *sizes, state is not None)
         if state is not None:
             self._put_state(work, state)
         self._run(*(parallel.predict, 2, n_tasks, theta, work, inputs, cut.blocks, self.per_step))
         if state is not None:
             self._take_state(work, state, cut.blocks)
-        out = matrix(work.memory, work.table, HEAD.out)
-        return out[packed_rows(batch.lengths, cut.blocks)] if self.per_step else out[:B].copy()
+        return work, cut
 
     def first_state(self, theta: np.ndarray, B: int) -> State:
         """What B sequences begin with if nothing is given: zeros, or what was learned."""

@@ -62,6 +62,9 @@ class Layout(NamedTuple):
         What pre-activations are clipped to; infinity for no limit.
     learned_state : bool
         Whether h_0 and c_0 are weights, too, or zero.
+    pooling : {"last", "mean", "max", "attention"}
+        What the head sees of a sequence: the hidden state that each direction of the last
+        layer ends with, or its outputs at all steps, pooled (cpu/pooling.py).
     """
 
     n_inputs: int
@@ -75,6 +78,7 @@ class Layout(NamedTuple):
     coupled: bool = False
     limit: float = math.inf
     learned_state: bool = False
+    pooling: str = "last"
 
     @property
     def is_plain(self) -> bool:
@@ -100,8 +104,9 @@ class Layout(NamedTuple):
         bias b (without biases F + H rows) and recurrent weights W_h: with rows
         (x_t, 1, h_{t-1}) one matrix product makes the pre-activations, and one their
         gradients. Then (k, "peephole") of shape (3, H), p_i, p_f and p_o, and (k, "state")
-        of shape (2, H), h_0 and c_0, where there are any. Last come the weights of the
-        linear head, (-1, "W") of shape (K, width) and (-1, "b") of shape (K,).
+        of shape (2, H), h_0 and c_0, where there are any. With attention (-1, "W_a") of shape
+        (width, width), (-1, "b_a") and (-1, "v_a") follow. Last come the weights of the linear
+        head, (-1, "W") of shape (K, width) and (-1, "b") of shape (K,).
         """
         K, shapes = self.n_outputs, {}
         for k, cell in enumerate(self.cells):
@@ -111,7 +116,10 @@ class Layout(NamedTuple):
                 shapes[k, "peephole"] = 3, H
             if self.learned_state:
                 shapes[k, "state"] = 2, H
-        return shapes | {(-1, "W"): (K, self.widths[-1]), (-1, "b"): (K,)}
+        width = self.widths[-1]
+        if self.pooling == "attention":
+            shapes |= {(-1, "W_a"): (width, width), (-1, "b_a"): (width,), (-1, "v_a"): (width,)}
+        return shapes | {(-1, "W"): (K, width), (-1, "b"): (K,)}
 
     @property
     def places(self) -> dict[tuple[int, str], slice]:
@@ -134,7 +142,9 @@ class Layout(NamedTuple):
         ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,), with other
         numbers for further layers and "_reverse" behind for the second direction of two;
         ``head_weight`` (K, width), ``head_bias`` (K,); gates in the order i, f, g, o.
-        ``peephole_l0`` (3, H) has p_i, p_f and p_o, ``initial_state_l0`` (2, H) h_0 and c_0.
+        ``peephole_l0`` (3, H) has p_i, p_f and p_o, ``initial_state_l0`` (2, H) h_0 and c_0;
+        ``attention_weight`` (width, width), ``attention_bias`` and ``attention_query``
+        (width,) are those of the pooling.
         """
         weights, named = self.views(theta), {}
         for k, cell in enumerate(self.cells):
@@ -148,6 +158,10 @@ class Layout(NamedTuple):
                 named[f"peephole_{name}"] = weights[k, "peephole"]
             if self.learned_state:
                 named[f"initial_state_{name}"] = weights[k, "state"]
+        if self.pooling == "attention":
+            named["attention_weight"] = weights[-1, "W_a"].T
+            named["attention_bias"] = weights[-1, "b_a"]
+            named["attention_query"] = weights[-1, "v_a"]
         return named | {"head_weight": weights[-1, "W"], "head_bias": weights[-1, "b"]}
 
     def decay_mask(self, dtype: np.dtype) -> np.ndarray:
@@ -185,7 +199,7 @@ def initialise(
 ) -> np.ndarray:
     """Draw a first theta.
 
-    Input and head weights are Glorot uniform (Glorot and Bengio 2010), each gate's
+    Input, attention and head weights are Glorot uniform (Glorot and Bengio 2010), each gate's
     recurrent matrix is orthogonal (Saxe et al. 2014), the forget gate's bias is 1 unless
     told otherwise (Jozefowicz et al. 2015) and all else 0: other biases, peepholes and
     initial states.
@@ -218,7 +232,9 @@ def initialise(
             q, r = np.linalg.qr(rng.standard_normal((H, H)))
             # The signs of r's diagonal make q uniform over the orthogonal matrices.
             W[F + layout.bias :, gate * H : (gate + 1) * H] = q * np.where(np.diag(r) < 0, -1, 1)
-    W_y = views[-1, "W"]
-    limit = np.sqrt(6.0 / sum(W_y.shape))
-    W_y[...] = rng.uniform(-limit, limit, W_y.shape)
+    for key in ("W_a", "v_a", "W"):
+        if (-1, key) in views:
+            weight = views[-1, key]
+            limit = np.sqrt(6.0 / (weight.shape[0] + (weight.shape[1] if weight.ndim > 1 else 1)))
+            weight[...] = rng.uniform(-limit, limit, weight.shape)
     return theta

@@ -118,6 +118,11 @@ class Stream:
                 f"sequences from their end, too (direction {layout.direction}). Fit one with "
                 "bidirectional=False and go_backwards=False."
             )
+        if layout.pooling != "last":
+            raise ValueError(
+                f"The network pools whole sequences (pooling={layout.pooling!r}), of which a "
+                "stream sees one step at a time. Fit one with pooling='last'."
+            )
         self._decode = copy.copy(estimator)._decode  # another fit must not reach it
         self._theta = np.array(estimator.theta_)
         F, K = layout.n_inputs, layout.n_outputs

@@ -62,12 +62,26 @@ def layers(x, weights, direction="forward", merge="concat", residual=False, **va
     return pairs
 
 
-def outputs(sequences, weights, per_step, **architecture):
+def attention(out, weights):
+    """Attention weights (T,) of the last layer's outputs (T, width)."""
+    W, b, v = (np.asarray(weights[f"attention_{name}"]) for name in ("weight", "bias", "query"))
+    score = np.tanh(out @ W.T + b) @ v
+    share = np.exp(score - score.max())
+    return share / share.sum()
+
+
+def outputs(sequences, weights, per_step, pooling="last", **architecture):
     """Outputs (Q, K) of the linear head for a list of sequences."""
     rows = []
     for x in sequences:
-        out, final = layers(x, weights, **architecture)[-1]
-        rows.append(out if per_step else final[np.newaxis])
+        out, pooled = layers(x, weights, **architecture)[-1]
+        if pooling == "mean":
+            pooled = out.mean(axis=0)
+        elif pooling == "max":
+            pooled = out.max(axis=0)
+        elif pooling == "attention":
+            pooled = attention(out, weights) @ out
+        rows.append(out if per_step else pooled[np.newaxis])
     W, b = (np.asarray(weights[name], np.float64) for name in ("head_weight", "head_bias"))
     return np.concatenate(rows) @ W.T + b
 

@@ -29,6 +29,9 @@ ARCHITECTURES = {
     "coupled gates": {"coupled_gates": True},
     "clipped": {"cell_clip": 0.5},
     "learned state": {"learn_initial_state": True, "bidirectional": True},
+    "mean": {"pooling": "mean"},
+    "max": {"pooling": "max", "go_backwards": True},
+    "attention": {"pooling": "attention", "bidirectional": True, "num_layers": 2},
     "everything": {
         "peephole": True,
         "coupled_gates": True,
@@ -54,6 +57,7 @@ def as_reference(options):
         "residual": options.get("residual", False),
         "coupled": options.get("coupled_gates", False),
         "limit": options.get("cell_clip", np.inf),
+        "pooling": options.get("pooling", "last"),
     }
 
 
@@ -69,6 +73,7 @@ def test_predictions_are_the_reference_s(options, X):
 
 @over_architectures
 def test_every_step_and_lists(options):
+    options = {name: value for name, value in options.items() if name != "pooling"}
     y = [np.cumsum(x[:, 0]) for x in RAGGED]
     fitted = model(return_sequences=True, **options).fit(RAGGED, y)
     found = fitted.predict(RAGGED)
@@ -131,6 +136,7 @@ def test_classifier_of_steps():
     ("options", "message"),
     [
         ({"bidirectional": True, "go_backwards": True}, "go_backwards=True is for one direction"),
+        ({"pooling": "max", "return_sequences": True}, "return_sequences=True asks"),
         ({"hidden_size": [4, 3], "residual": True}, "the layers have 4, 3 outputs"),
         ({"hidden_size": [4, 3], "num_layers": 3}, "has 2 sizes and num_layers=3"),
         ({"hidden_size": []}, "a positive integer, or one for each layer"),
@@ -176,6 +182,33 @@ def test_an_initial_state_is_learned_where_nothing_else_tells():
     np.testing.assert_allclose(learned.predict(X), y, atol=0.2)
 
 
+def test_attention_finds_the_step_that_counts():
+    """One step of 20 is marked; its value is the target."""
+    X = rng.standard_normal((600, 20, 2))
+    where = rng.integers(0, 20, 600)
+    X[:, :, 1] = np.arange(20) == where[:, np.newaxis]
+    y = X[np.arange(600), where, 0]
+    options = {
+        "hidden_size": 8,
+        "max_iter": 60,
+        "learning_rate_init": 0.02,
+        "pooling": "attention",
+    }
+    fitted = model(pooling="attention", **options).fit(X[:500], y[:500])
+    assert fitted.score(X[500:], y[500:]) > 0.95
+    weights = fitted.attention_weights(X[500:])
+    assert weights.shape == (100, 20)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    assert np.mean(np.abs(weights.argmax(axis=1) - where[500:]) <= 1) > 0.9
+    ragged = fitted.attention_weights([x[: 3 + i % 5] for i, x in enumerate(X[:9])])
+    assert [part.shape for part in ragged] == [(3 + i % 5,) for i in range(9)]
+
+
+def test_attention_weights_need_attention():
+    with pytest.raises(ValueError, match="pooling='last', which has no attention weights"):
+        model().fit(X, Y).attention_weights(X)
+
+
 @pytest.mark.parametrize("layer", [2, -3, "last", 0.5])
 def test_a_layer_that_is_not_there(layer):
     with pytest.raises(ValueError, match="the network has 2 layers"):
@@ -212,6 +245,11 @@ def test_streams_of_a_stack(options, n_streams):
 def test_no_stream_of_what_reads_backwards(options):
     with pytest.raises(ValueError, match="reads sequences from their end"):
         model(**options).fit(X, Y).stream()
+
+
+def test_no_stream_of_what_pools():
+    with pytest.raises(ValueError, match="pools whole sequences"):
+        model(pooling="mean").fit(X, Y).stream()
 
 
 def test_layouts_are_compared_by_what_they_are():

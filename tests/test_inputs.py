@@ -275,6 +275,7 @@ PARAMETERS = {
     "hidden_size": (0, "hidden_size"),
     "num_layers": (0, "num_layers"),
     "merge_mode": ("ave", "merge_mode"),
+    "pooling": ("first", "pooling"),
     "cell_clip": (0.0, "cell_clip"),
     "forget_bias": ("one", "forget_bias"),
     "peephole": ("yes", "peephole"),

@@ -38,6 +38,15 @@ ARCHITECTURES |= {
 }
 LENGTHS = {"one length": [5] * 3, "ragged": [2, 6, 1, 4, 4], "one step": [1, 1]}
 
+POOLING = {
+    "mean": {"H": (3,), "pooling": "mean"},
+    "max": {"H": (3,), "pooling": "max"},
+    "attention": {"H": (3,), "pooling": "attention"},
+    "mean, both": {"H": (3, 2), "pooling": "mean", "direction": "both"},
+    "max, reverse": {"H": (3, 3), "pooling": "max", "direction": "reverse", "residual": True},
+    "attention, sum": {"H": (2, 3), "pooling": "attention", "direction": "both", "merge": "sum"},
+    "attention, all": {"H": (2, 2), "pooling": "attention", "residual": True, **VARIANTS["all"]},
+}
 over_architectures = pytest.mark.parametrize(
     "architecture", ARCHITECTURES.values(), ids=ARCHITECTURES
 )
@@ -47,7 +56,7 @@ over_per_step = pytest.mark.parametrize("per_step", [False, True])
 
 def as_reference(architecture):
     """What the reference cannot read off the weights."""
-    told = "direction", "merge", "residual", "coupled", "limit"
+    told = "direction", "merge", "residual", "coupled", "limit", "pooling"
     return {key: value for key, value in architecture.items() if key in told}
 
 
@@ -80,6 +89,36 @@ def test_gradient_is_the_slope_of_the_loss(make_problem, architecture, lengths, 
     check_gradient(make_problem(lengths, F=2, K=2, per_step=per_step, **architecture))
 
 
+over_pooling = pytest.mark.parametrize("architecture", POOLING.values(), ids=POOLING)
+
+
+@pytest.mark.nojit
+@over_lengths
+@over_pooling
+def test_pooling_is_the_reference(make_problem, architecture, lengths):
+    p = make_problem(lengths, F=2, K=2, **architecture)
+    check_forward(p, architecture, 1e-12)
+
+
+@over_lengths
+@over_pooling
+def test_gradient_of_pooling_is_the_slope_of_the_loss(make_problem, architecture, lengths):
+    check_gradient(make_problem(lengths, F=2, K=2, **architecture))
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_attention_weights(make_problem, n_threads):
+    p = make_problem(
+        [2, 6, 1, 4, 4] * 9, F=2, K=1, n_threads=n_threads, **POOLING["attention, sum"]
+    )
+    found = p.batch.split(p.network.attention(p.theta, p.batch))
+    for x, alpha in zip(p.in_order, found, strict=True):
+        out = reference.layers(x, p.named, "both", "sum")[-1][0]
+        np.testing.assert_allclose(alpha, reference.attention(out, p.named), atol=1e-12)
+        assert alpha.sum() == pytest.approx(1)
+
+
 @pytest.mark.nojit
 def test_gradient_without_the_jit(make_problem):
     p = make_problem([3, 1, 2], F=1, K=1, H=(2, 2), direction="both", merge="sum", residual=True)
@@ -104,9 +143,11 @@ def problems(draw):
     architecture |= {name: draw(st.booleans()) for name in ("peephole", "coupled", "bias")}
     architecture["learned_state"] = draw(st.booleans())
     architecture["limit"] = draw(st.sampled_from([np.inf, 1.0]))
+    architecture["pooling"] = draw(st.sampled_from(["last", "mean", "max", "attention"]))
+    per_step = architecture["pooling"] == "last" and draw(st.booleans())
     lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=6))
     shape = {"F": draw(st.integers(1, 3)), "K": draw(st.integers(1, 3))}
-    options = {"per_step": draw(st.booleans()), "seed": draw(st.integers(0, 100))}
+    options = {"per_step": per_step, "seed": draw(st.integers(0, 100))}
     return Problem(lengths, **shape, **options, **architecture), architecture
 
 
@@ -125,6 +166,7 @@ def test_any_architecture(example):
         {"H": (64, 64), "residual": True},
         {"H": (50, 17), "direction": "both"},
         {"H": (37,), **VARIANTS["all"]},
+        {"H": (37,), "pooling": "attention"},
     ],
 )
 def test_float32_at_odd_sizes(make_problem, architecture):
@@ -140,8 +182,13 @@ def test_float32_at_odd_sizes(make_problem, architecture):
     np.testing.assert_allclose(single[1], double[1], atol=1e-5 * np.abs(double[1]).max())
 
 
-@over_per_step
-@over_architectures
+@pytest.mark.parametrize(
+    ("architecture", "per_step"),
+    [
+        *((architecture, False) for architecture in (ARCHITECTURES | POOLING).values()),
+        *((architecture, True) for architecture in ARCHITECTURES.values()),
+    ],
+)
 def test_threads_and_waves_change_nothing(make_problem, monkeypatch, architecture, per_step):
     from numba_lstm.cpu import plan
 

@@ -18,6 +18,10 @@ def pack_share(theta, memory, table, task, n_tasks):
     W_y = matrix(theta, table, HEAD.W_y)
     first, last = share_of(W_y.shape[0], W_y.itemsize, task, n_tasks)
     pack_transposed(W_y, matrix(memory, table, HEAD.packed_W_yT), first, last)
+    packed_W_a = matrix(memory, table, HEAD.packed_W_a)
+    if packed_W_a.size > 0:
+        first, last = share_of(packed_W_a.shape[1], W_y.itemsize, task, n_tasks)
+        pack(matrix(theta, table, HEAD.W_a), packed_W_a, first, last)
 
 
 @helper
@@ -33,3 +37,7 @@ def pack_backward_share(theta, memory, table, task, n_tasks):
     W_y = matrix(theta, table, HEAD.W_y)
     first, last = share_of(W_y.shape[1], W_y.itemsize, task, n_tasks)
     pack(W_y, matrix(memory, table, HEAD.packed_W_y), first, last)
+    packed_W_aT = matrix(memory, table, HEAD.packed_W_aT)
+    if packed_W_aT.size > 0:
+        first, last = share_of(packed_W_aT.shape[1], W_y.itemsize, task, n_tasks)
+        pack_transposed(matrix(theta, table, HEAD.W_a), packed_W_aT, first, last)

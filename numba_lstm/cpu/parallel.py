@@ -29,6 +29,7 @@ from numba_lstm.cpu.cells import (
 from numba_lstm.cpu.gradient import gradient_share
 from numba_lstm.cpu.head import head_loss, outputs
 from numba_lstm.cpu.panels import pack_backward_share, pack_share
+from numba_lstm.cpu.pooling import pool, unpool
 from numba_lstm.cpu.workspace import CELL, GAP, cell_part, n_cells
 
 
@@ -43,10 +44,11 @@ def predict(stage, task, theta, work, inputs, blocks, per_step):
     elif s < e:
         for k in range(n_cells(table)):
             cell = cell_part(k)
-            every_step = per_step or not table[cell + CELL.top]
+            every_step = table[cell + CELL.every_step] != 0
             forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_step)
             merge_outputs(memory, table, cell, ends, s, e, base, first, every_step)
             skip(memory, table, cell, FORWARD, ends, s, e, base, first, every_step)
+        pool(theta, memory, table, ends, s, e, base, first)
         q, n, row = (ends[s], ends[e] - ends[s], ends[s]) if per_step else (s, e - s, first)
         outputs(theta, memory, table, row, q, n)
 
@@ -86,14 +88,16 @@ def loss_and_grad(stage, task, theta, grad, work, inputs, blocks, wave, per_step
         s, e = blocks[first + task], blocks[first + task + 1]
         for k in range(n_cells(table)):
             cell = cell_part(k)
-            every_step = per_step or not table[cell + CELL.top]
+            every_step = table[cell + CELL.every_step] != 0
             forward_cell(theta, memory, table, cell, inputs, s, e, base, s, every_step)
             merge_outputs(memory, table, cell, ends, s, e, base, s, every_step)
             skip(memory, table, cell, FORWARD, ends, s, e, base, s, every_step)
+        pool(theta, memory, table, ends, s, e, base, s)
         head_loss(theta, memory, table, ends, s, e, base, per_step, targets)
+        unpool(theta, memory, table, ends, s, e, base, task)
         for k in range(n_cells(table) - 1, -1, -1):
             cell = cell_part(k)
-            every_step = per_step or not table[cell + CELL.top]
+            every_step = table[cell + CELL.every_step] != 0
             backward_cell(theta, memory, table, cell, ends, s, e, base, every_step, task)
             skip(memory, table, cell, BACKWARD, ends, s, e, base, s, every_step)
 

@@ -86,7 +86,8 @@ def _row_bytes(layout, itemsize):
     """What a training step holds of one time step."""
     cells = sum(cell.n_inputs + 1 + 7 * cell.hidden_size for cell in layout.cells)
     # Beside the cells: outputs of the layers below the last, and their gradients.
-    return (cells + 2 * sum(layout.widths[:-1])) * itemsize
+    outs = 2 * sum(layout.widths[:-1]) + (layout.pooling != "last") * 3 * layout.widths[-1]
+    return (cells + outs) * itemsize
 
 
 def _with_waves(ends, blocks, layout, itemsize, n_threads):

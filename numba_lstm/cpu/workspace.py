@@ -16,6 +16,8 @@ from numba_lstm.parameters import Layout
 # at H = 50, presumably because one core fetches ahead what the other is about to write.
 GAP = 8
 
+POOLING = "last", "mean", "max", "attention"
+
 # A thread keeps the buffers of its last prediction, if they are small, for the next: to
 # make new ones takes as long as to predict a sequence with a small network.
 _KEPT_BYTES = 2**22
@@ -134,8 +136,10 @@ class CellColumns(NamedTuple):
         Whether peephole, and h_0 and c_0, are in theta.
     zero : bool
         Whether h_0 is zero.
-    reverse, top : bool
-        Whether it reads from the end, and whether its layer is the last.
+    reverse : bool
+        Whether it reads from the end.
+    every_step : bool
+        Whether its layer's outputs are kept at every step, or at the last only.
     second, last : bool
         Whether it is the second and whether it is the last direction of its layer.
     merges, residual : bool
@@ -175,7 +179,7 @@ class CellColumns(NamedTuple):
     learned: bool
     zero: bool
     reverse: bool
-    top: bool
+    every_step: bool
     second: bool
     last: bool
     merges: bool
@@ -188,8 +192,10 @@ class HeadColumns(NamedTuple):
 
     Attributes
     ----------
-    h, d_h : matrix (S or B, width)
+    rows, d_rows : matrix (S, width) or (B, width)
         Outputs of the last layer and the gradient with respect to them.
+    h, d_h : matrix (S or B, width)
+        What the head sees and the gradient: these, or what they are pooled to.
     out, d_out : matrix (Q, K)
         Outputs and the loss's gradient with respect to them.
     packed_W_y, packed_W_yT : matrix
@@ -200,10 +206,26 @@ class HeadColumns(NamedTuple):
         Weighted loss of each output.
     W_y, b_y : matrix (K, width) and (1, K)
         The weights, in theta or in its gradient.
+    u, alpha : matrix (S, width) and (S, 1)
+        What attention computes of each step: see pooling.py; empty without.
+    latest : matrix (B, width)
+        Time step of the greatest output, where that is what is seen.
+    sums : matrix (B, 2)
+        Sums over a sequence's steps.
+    W_a, b_a, v_a : matrix (width, width), (1, width) and (1, width)
+        Attention's weights, in theta or in its gradient.
+    packed_W_a, packed_W_aT : matrix
+        The first of them in panels, the latter transposed.
+    extra : matrix (2 n_tasks, width)
+        For each block of a wave the gradients of b_a and v_a.
     scratch : matrix
         Room for products, a row for each task: see matmul.scratch_size.
+    pooling : int
+        Which: an index into POOLING.
     """
 
+    rows: Any
+    d_rows: Any
     h: Any
     d_h: Any
     out: Any
@@ -214,7 +236,18 @@ class HeadColumns(NamedTuple):
     row_loss: Any
     W_y: Any
     b_y: Any
+    u: Any
+    alpha: Any
+    latest: Any
+    sums: Any
+    W_a: Any
+    b_a: Any
+    v_a: Any
+    packed_W_a: Any
+    packed_W_aT: Any
+    extra: Any
     scratch: Any
+    pooling: int
 
 
 def _columns(kind, n_matrices):
@@ -223,7 +256,7 @@ def _columns(kind, n_matrices):
     return kind(*columns), size
 
 
-HEAD, _HEAD_SIZE = _columns(HeadColumns, 11)
+HEAD, _HEAD_SIZE = _columns(HeadColumns, 23)
 CELL, _CELL_SIZE = _columns(CellColumns, 22)
 
 
@@ -317,9 +350,11 @@ def allocate(
     room, trains = _Room(), purpose == "train"
     rows = B + n_tasks * GAP if purpose == "predict" else S  # of what a step computes
     widths = layout.widths
+    pools, attends = layout.pooling != "last", layout.pooling == "attention"
+    top_at_every_step = per_step or pools or purpose == "states"
     outs, d_outs = [], []
     for layer, width in enumerate(widths):
-        every_step = layer < len(widths) - 1 or per_step or purpose == "states"
+        every_step = layer < len(widths) - 1 or top_at_every_step
         n_out = S if every_step else rows if purpose == "predict" else B
         outs.append(room.take(n_out, width))
         d_outs.append(room.take(n_out if trains else 0, width))
@@ -370,7 +405,7 @@ def allocate(
             learned=layout.learned_state and not given_state,
             zero=not layout.learned_state and not given_state,
             reverse=reverse,
-            top=layer == len(widths) - 1,
+            every_step=layer < len(widths) - 1 or top_at_every_step,
             second=second,
             last=k == len(layout.cells) - 1 or layout.cells[k + 1].layer > layer,
             merges=merges,
@@ -380,10 +415,22 @@ def allocate(
         cells.append(np.concatenate([np.ravel(part) for part in columns]))
         scratch = max(scratch, scratch_size(size, 4 * H, dtype.itemsize))
     width, K = widths[-1], layout.n_outputs
-    scratch = max(scratch, scratch_size(K, width, dtype.itemsize))
+    for n in (K, width):
+        scratch = max(scratch, scratch_size(n, width, dtype.itemsize))
+    h, d_h = outs[-1], d_outs[-1]
+    if pools:
+        h = room.take(rows if purpose == "predict" else B, width)
+        d_h = room.take(B if trains else 0, width)
+    steps = outs[-1][1] if attends else 0
+    W_a, b_a, v_a = (
+        (layout.places[-1, key].start if attends else 0, width if key == "W_a" else 1, width)
+        for key in ("W_a", "b_a", "v_a")
+    )
     head = HeadColumns(
-        h=outs[-1],
-        d_h=d_outs[-1],
+        rows=outs[-1],
+        d_rows=d_outs[-1],
+        h=h,
+        d_h=d_h,
         out=room.take(0 if purpose == "states" else Q, K),
         d_out=room.take(Q if trains else 0, K),
         packed_W_y=room.take(width if trains else 0, K),
@@ -392,9 +439,20 @@ def allocate(
         row_loss=room.take(1, Q if trains else 0),
         W_y=(layout.places[-1, "W"].start, K, width),
         b_y=(layout.places[-1, "b"].start, 1, K),
+        u=room.take(steps, width),
+        alpha=room.take(max(1, outs[-1][1] if pools else 0), 1),
+        latest=room.take(B if layout.pooling == "max" else 0, width),
+        sums=room.take(B if attends else 0, 2),
+        W_a=W_a,
+        b_a=b_a,
+        v_a=v_a,
+        packed_W_a=room.take(width if attends else 0, width),
+        packed_W_aT=room.take(width if attends and trains else 0, width),
+        extra=room.take(2 * n_tasks if attends and trains else 0, width),
         scratch=room.take(n_tasks if trains else 0, scratch),
+        pooling=POOLING.index(layout.pooling),
     )
-    table = np.concatenate([*head, *cells]).astype(np.int64)
+    table = np.concatenate([*map(np.ravel, head), *cells]).astype(np.int64)
     memory = room.memory(dtype)
     for start, rows, columns in zeroed:
         memory[start : start + rows * columns] = 0

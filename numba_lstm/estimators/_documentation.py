@@ -34,10 +34,13 @@ _NETWORK = """
         What the activations' arguments are clipped to, as ONNX's clip: [-cell_clip, cell_clip].
     learn_initial_state : bool, default=False
         Whether h_0 and c_0 are learned, one of each for all sequences, or zero.
+    pooling : {"last", "mean", "max", "attention"}, default="last"
+        What the head sees of a sequence: the hidden state after each direction's last step
+        (the first step, where it is read backwards), or the last layer's outputs at all
+        steps, as their mean, their maximum, or weighted by learned attention (Bahdanau et
+        al. 2015), which puts every step next to the output.
     return_sequences : bool, default=False
-        Whether y has a target for every time step, or one a sequence. That is then read off
-        the hidden state after each direction's last step: the first, where it is read
-        backwards.
+        Whether y has a target for every time step, or one a sequence.
 """
 
 _TRAINING = """
@@ -104,7 +107,8 @@ _WEIGHTS = """
         ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,) and so on for
         further layers, with "_reverse" behind for the second direction; ``head_weight``
         (K, outputs of the last layer), ``head_bias`` (K,); gates in the order i, f, g, o.
-        ``peephole_l0`` (3, H) is p_i, p_f and p_o, ``initial_state_l0`` (2, H) h_0 and c_0.
+        ``peephole_l0`` (3, H) is p_i, p_f and p_o, ``initial_state_l0`` (2, H) h_0 and c_0;
+        ``attention_weight``, ``attention_bias`` and ``attention_query`` are the pooling's.
 """
 
 _TEXTS = {

@@ -25,6 +25,8 @@ CONSTRAINTS: dict[str, Any] = {
     "coupled_gates": ["boolean"],
     "cell_clip": [Interval(Real, 0, None, closed="neither"), None],
     "learn_initial_state": ["boolean"],
+    "pooling": [StrOptions({"last", "mean", "max", "attention"})],
+    "return_sequences": ["boolean"],
 }
 
 
@@ -43,6 +45,8 @@ class ArchitectureMixin:
     coupled_gates: bool
     cell_clip: float | None
     learn_initial_state: bool
+    pooling: str
+    return_sequences: bool
 
     def _make_layout(self, n_inputs: int, n_outputs: int) -> Layout:
         """Return the layout that the parameters describe.
@@ -57,6 +61,11 @@ class ArchitectureMixin:
                 "bidirectional=True reads each sequence both ways already; go_backwards=True "
                 "is for one direction alone. Set one of them to False."
             )
+        if self.pooling != "last" and self.return_sequences:
+            raise ValueError(
+                f"pooling={self.pooling!r} makes one row of all steps of a sequence, but "
+                "return_sequences=True asks for an output at each. Use one or the other."
+            )
         direction = "reverse" if self.go_backwards else "forward"
         layout = Layout(
             n_inputs,
@@ -70,6 +79,7 @@ class ArchitectureMixin:
             coupled=bool(self.coupled_gates),
             limit=math.inf if self.cell_clip is None else float(self.cell_clip),
             learned_state=bool(self.learn_initial_state),
+            pooling=self.pooling,
         )
         if self.residual and len(set(layout.widths)) > 1:
             raise ValueError(

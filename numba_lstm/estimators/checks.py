@@ -64,6 +64,7 @@ def _describe(layout, dtype):
     words += ["coupled_gates=True"] * layout.coupled
     words += [f"cell_clip={layout.limit}"] * (layout.limit < np.inf)
     words += ["learn_initial_state=True"] * layout.learned_state
+    words += [f"pooling={layout.pooling!r}"] * (layout.pooling != "last")
     return ", ".join([*words, f"dtype={dtype.name!r}"])
 
 

@@ -116,6 +116,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         coupled_gates: bool = False,
         cell_clip: float | None = None,
         learn_initial_state: bool = False,
+        pooling: str = "last",
         return_sequences: bool = False,
         loss: str = "log_loss",
         class_weight: dict | str | None = None,
@@ -156,6 +157,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.coupled_gates = coupled_gates
         self.cell_clip = cell_clip
         self.learn_initial_state = learn_initial_state
+        self.pooling = pooling
         self.return_sequences = return_sequences
         self.loss = loss
         self.class_weight = class_weight

@@ -124,6 +124,38 @@ class FittedMixin:
             return GateActivations(*([gate[:, part] for gate in gates] for part in parts))
         return GateActivations(*(gates[..., part] for part in parts))
 
+    def attention_weights(self, X: Any) -> Any:
+        """How much each time step counts, with ``pooling="attention"``.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
+            Sequences.
+
+        Returns
+        -------
+        ndarray of shape (N, T), or list of N arrays (T_i,) for a list
+            Weights, in the estimator's dtype, which sum to 1 for each sequence.
+
+        Raises
+        ------
+        ValueError
+            If X is not like the X that the estimator was fitted on, or the network has
+            another pooling.
+        """
+        sequences, network, theta = self._prepare(X)
+        if network.layout.pooling != "attention":
+            raise ValueError(
+                f"The network was fitted with pooling={network.layout.pooling!r}, which has no "
+                "attention weights. Fit one with pooling='attention'."
+            )
+        found: list[Any] = [None] * len(sequences)
+        for index, batch in self._batches(sequences, network):
+            parts = batch.split(network.attention(theta, batch))
+            for i, part in zip(index, parts, strict=True):
+                found[i] = part
+        return sequences.restore(found)
+
     def stream(self, n_streams: int | None = None) -> Stream:
         """Predict one time step at a time, with the state held in between.
 
@@ -222,7 +254,8 @@ class FittedMixin:
         layout, room = network.layout, 2**22 // network.dtype.itemsize
         # Of a sequence, what a step computes; of a time step, what is kept of it.
         n_sequences = max(1, room // sum(c.n_inputs + 1 + 7 * c.hidden_size for c in layout.cells))
-        rows = 2 * layout.n_inputs + layout.n_outputs + sum(layout.widths[:-1])
+        rows = 2 * layout.n_inputs + layout.n_outputs + sum(layout.widths)
+        rows += layout.widths[-1] * (layout.pooling == "attention")
         rows += kept * sum(cell.hidden_size for cell in layout.cells)
         n_steps = max(1, room // rows)
         for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):

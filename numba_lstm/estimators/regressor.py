@@ -120,6 +120,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         coupled_gates: bool = False,
         cell_clip: float | None = None,
         learn_initial_state: bool = False,
+        pooling: str = "last",
         return_sequences: bool = False,
         loss: str = "squared_error",
         quantile: float = 0.5,
@@ -161,6 +162,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.coupled_gates = coupled_gates
         self.cell_clip = cell_clip
         self.learn_initial_state = learn_initial_state
+        self.pooling = pooling
         self.return_sequences = return_sequences
         self.loss = loss
         self.quantile = quantile
