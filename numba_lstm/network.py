@@ -93,6 +93,8 @@ class Network:
         self.mean = np.array(mean)
         self.inverse_scale = 1.0 / np.array(scale)
         self.n_threads = n_threads
+        self._ends_last = layout.pooling == "last"
+        self._kinds = not layout.is_plain, layout.combines
         self._buffers = Buffers(layout, self.dtype, per_step)
 
     def loss_and_grad(
@@ -170,7 +172,7 @@ class Network:
         cut, inputs = self._prepare(batch)
         S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
         # One layer keeps no row for each time step.
-        keeps = self.per_step or self.layout.pooling != "last" or len(self.layout.hidden_sizes) > 1
+        keeps = self.per_step or not self._ends_last or len(self.layout.hidden_sizes) > 1
         sizes = S if keeps else 0, B, S if self.per_step else B, n_tasks
         work = self._buffers.room("predict", *sizes, state is not None)
         if state is not None:
@@ -233,12 +235,12 @@ class Network:
         return States(h, c, gates.reshape(len(rows), -1))
 
     def _run(self, task, n_stages, n_tasks, theta, *arguments):
+        kinds = tuple(True if kind else None for kind in self._kinds)
         # Few weights are packed sooner than other threads are woken.
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
         parallel.run(
-            *(task, n_serial, n_stages, n_tasks, self.n_threads),
-            self.dtype.char,
-            *(theta, *arguments),
+            *(task, n_serial, n_stages, n_tasks, self.n_threads, (self.dtype.char, *kinds)),
+            *(*kinds, theta, *arguments),
         )
 
     def _check_vector(self, vector, name):

@@ -86,6 +86,12 @@ class Layout(NamedTuple):
         return not self.peephole and not self.coupled and self.limit == math.inf
 
     @property
+    def combines(self) -> bool:
+        """Whether outputs of layers are other than hidden states: merged, added to, pooled."""
+        merges = self.direction == "both" and self.merge != "concat"
+        return merges or self.residual or self.pooling != "last"
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Outputs of each layer."""
         concatenated = 2 if self.direction == "both" and self.merge == "concat" else 1

@@ -27,11 +27,13 @@ def _pack(theta, work):
 
 
 @kernel
-def _step(x, scale, theta, work, out):
+def _step(variant, x, scale, theta, work, out):
     """Equations (1) to (4) and the head for one step of every stream.
 
     Parameters
     ----------
+    variant : None or True
+        As for the tasks of cpu/parallel.py.
     x : ndarray of uint8 of shape (n F 8,)
         Inputs: the bytes of an array (n, F) in float64.
     scale : ndarray of shape (2, F)
@@ -64,11 +66,8 @@ def _step(x, scale, theta, work, out):
                     xh[r, R - H - 1] = 1
         product(xh, 0, R, packed_W, gates, 0, n, SET)
         nothing = matrix(memory, table, cell + CELL.tanh_c)
-        if table[cell + CELL.plain]:
-            activate(None, gates, 0, c, 0, 0, nothing, h, 0, 0, xh, R - H, 0, n, n)
-        else:
-            variant = special(theta, memory, table, cell)
-            activate(variant, gates, 0, c, 0, 0, nothing, h, 0, 0, xh, R - H, 0, n, n)
+        what = special(variant, theta, memory, table, cell)
+        activate(what, gates, 0, c, 0, 0, nothing, h, 0, 0, xh, R - H, 0, n, n)
         if table[cell + CELL.residual]:
             layer = matrix(memory, table, cell + CELL.out)
             for r in range(n):
@@ -127,6 +126,7 @@ class Stream:
         self._theta = np.array(estimator.theta_)
         F, K = layout.n_inputs, layout.n_outputs
         self._work = allocate(layout, self._theta.dtype, False, n, n, 0, 0, "predict")
+        self._variant = None if layout.is_plain else True
         _pack(self._theta, self._work)
         self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
         self._out = np.empty((n, K), self._theta.dtype)
@@ -164,7 +164,7 @@ class Stream:
         if not np.isfinite(self._x).all():
             raise ValueError("x contains NaN or infinity. Impute such values first.")
         x = self._x.reshape(-1).view(np.uint8)
-        _step(x, self._scale, self._theta, self._work, self._out)
+        _step(self._variant, x, self._scale, self._theta, self._work, self._out)
         self.n_steps += 1
         y = self._decode(self._out)
         return y[0] if self._one else y

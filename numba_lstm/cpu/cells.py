@@ -38,13 +38,15 @@ def running(ends, t, s, e, n):
 
 
 @helper
-def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_step):
+def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first, every_step):
     """Forward pass of sequences s to e: fills xh, gates, c, tanh_c and h of a cell.
 
-    ``cell`` is where its part of the table begins. With ``every_step`` row p of h is h_t of
-    packed row p, else rows from ``first`` on are the sequences' last hidden states. Where
-    tanh_c has no rows nothing else is kept: each sequence has one row of xh, gates and c,
-    from row ``first`` on. Each number is computed alike, to the last bit.
+    ``variant`` is None for plain cells, else True: so that what is special is not compiled
+    before it is used. ``cell`` is where the cell's part of the table begins. With
+    ``every_step`` row p of h is h_t of packed row p, else rows from ``first`` on are the
+    sequences' last hidden states. Where tanh_c has no rows nothing else is kept: each
+    sequence has one row of xh, gates and c, from row ``first`` on. Each number is computed
+    alike, to the last bit.
     """
     # Taken out of the tuples once: each time counts a reference, atomically.
     values, itemsize, starts, ends, mean, inverse_scale = inputs
@@ -65,11 +67,11 @@ def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_st
     # c_0 lies behind the packed rows, or where all else of its sequence lies.
     origin = c.shape[0] - ends.size + 1 + s if keeps else first
     zero = np.int64(0)  # a literal would be compiled for separately
-    plain, learned = table[cell + CELL.plain], table[cell + CELL.learned]
+    learned = table[cell + CELL.learned]
     h_0 = matrix(theta if learned else memory, table, cell + CELL.h_0)
     c_0 = matrix(theta if learned else memory, table, cell + CELL.c_0)
     _copy_state(c_0, s, c, origin, e - s, zero)
-    variant = special(theta, memory, table, cell)
+    what = special(variant, theta, memory, table, cell)
     T = ends[s + 1] - ends[s]
     t = T - 1 if reverse else 0
     n, continued, before = running(ends, t, s, e, zero), zero, zero
@@ -98,22 +100,18 @@ def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_st
             if m == 0:
                 continue
             previous = origin + r if fresh else before
-            if plain:
-                activate(
-                    *(None, gates, q + r, c, previous, q + r, tanh_c, h, at + r, column),
-                    *(xh, x_size, following + r, n_written - r, m),
-                )
-            else:
-                activate(
-                    *(variant, gates, q + r, c, previous, q + r, tanh_c, h, at + r, column),
-                    *(xh, x_size, following + r, n_written - r, m),
-                )
+            activate(
+                *(what, gates, q + r, c, previous, q + r, tanh_c, h, at + r, column),
+                *(xh, x_size, following + r, n_written - r, m),
+            )
         before, p, n, continued = q, p_next, n_next, n_following
 
 
 @helper
-def special(theta, memory, table, cell):
-    """What is special about a cell, as gates.py takes it."""
+def special(variant, theta, memory, table, cell):
+    """What is special about a cell, as gates.py takes it; None where ``variant`` is None."""
+    if variant is None:
+        return None
     peephole = matrix(theta if table[cell + CELL.peeps] else memory, table, cell + CELL.peephole)
     return peephole, matrix(memory, table, HEAD.constants)[0, 0], table[cell + CELL.coupled] != 0
 
@@ -139,7 +137,7 @@ def _copy_inputs(x, p, xh, q, n, x_size):
 
 
 @helper
-def backward_cell(theta, memory, table, cell, ends, s, e, base, every_step, task):
+def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_step, task):
     """Backpropagation through time for sequences s to e: a cell's gates become da."""
     gates, c = matrix(memory, table, cell + CELL.gates), matrix(memory, table, cell + CELL.c)
     dh, dc = matrix(memory, table, cell + CELL.dh), matrix(memory, table, cell + CELL.dc)
@@ -155,9 +153,9 @@ def backward_cell(theta, memory, table, cell, ends, s, e, base, every_step, task
     )
     origin = c.shape[0] - ends.size + 1 + s
     zero = np.int64(0)  # a literal would be compiled for separately
-    extra, variant = matrix(memory, table, cell + CELL.extra), special(theta, memory, table, cell)
-    plain, peeps = table[cell + CELL.plain], table[cell + CELL.peeps]
-    learned = table[cell + CELL.learned]
+    extra = matrix(memory, table, cell + CELL.extra)
+    what = special(variant, theta, memory, table, cell)
+    peeps, learned = table[cell + CELL.peeps], table[cell + CELL.learned]
     fill_zeros(extra, 5 * task, 5, zero, dh.shape[1])
     fill_zeros(dh, s, e - s, zero, dh.shape[1])
     fill_zeros(dc, s, e - s, zero, dh.shape[1])
@@ -180,12 +178,10 @@ def backward_cell(theta, memory, table, cell, ends, s, e, base, every_step, task
             if m == 0:
                 continue
             previous = origin + r if first else p_next
-            if plain:
-                differentiate(None, gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
-                continue
-            differentiate(variant, gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
-            if peeps:
-                add_peephole_gradient(gates, p + r, c, previous, extra, 5 * task, m)
+            differentiate(what, gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
+            if variant is not None:  # noqa: SIM102 - Numba leaves out a branch of this form only
+                if peeps:
+                    add_peephole_gradient(gates, p + r, c, previous, extra, 5 * task, m)
         if learned:
             r, m = continued, n - continued
             product(gates, p + r, gates.shape[1], packed_W_hT, dh, s + r, m, SET)

@@ -3,6 +3,10 @@
 A task does its share of a stage: a block of sequences, or some columns of a matrix. How
 a batch is cut into blocks follows from the batch alone, and no two tasks add to the same
 number: results are the same, bit for bit, for any number of threads.
+
+``variant`` and ``combining`` are None or True: whether the cells are other than plain, and
+whether outputs of layers are merged, added to or pooled. Being of another type, None makes
+a compiled function of its own, without what the usual network does not need.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from numba_lstm.cpu.workspace import CELL, GAP, cell_part, n_cells
 
 
 @kernel
-def predict(stage, task, theta, work, inputs, blocks, per_step):
+def predict(stage, task, variant, combining, theta, work, inputs, blocks, per_step):
     """Forward pass of a batch into the head's ``out``, and nothing else."""
     memory, table = work
     s, e, ends, base = blocks[task], blocks[task + 1], inputs.ends, np.int64(0)
@@ -45,16 +49,20 @@ def predict(stage, task, theta, work, inputs, blocks, per_step):
         for k in range(n_cells(table)):
             cell = cell_part(k)
             every_step = table[cell + CELL.every_step] != 0
-            forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_step)
-            merge_outputs(memory, table, cell, ends, s, e, base, first, every_step)
-            skip(memory, table, cell, FORWARD, ends, s, e, base, first, every_step)
-        pool(theta, memory, table, ends, s, e, base, first)
+            forward_cell(
+                variant, theta, memory, table, cell, inputs, s, e, base, first, every_step
+            )
+            if combining is not None:
+                merge_outputs(memory, table, cell, ends, s, e, base, first, every_step)
+                skip(memory, table, cell, FORWARD, ends, s, e, base, first, every_step)
+        if combining is not None:
+            pool(theta, memory, table, ends, s, e, base, first)
         q, n, row = (ends[s], ends[e] - ends[s], ends[s]) if per_step else (s, e - s, first)
         outputs(theta, memory, table, row, q, n)
 
 
 @kernel
-def states(stage, task, theta, work, inputs, blocks):
+def states(stage, task, variant, combining, theta, work, inputs, blocks):
     """Forward pass of a batch that leaves the states of every step in ``work``."""
     memory, table = work
     s, e, ends, base = blocks[task], blocks[task + 1], inputs.ends, np.int64(0)
@@ -62,13 +70,17 @@ def states(stage, task, theta, work, inputs, blocks):
         pack_share(theta, memory, table, task, blocks.size - 1)
     elif s < e:
         for k in range(n_cells(table)):
-            forward_cell(theta, memory, table, cell_part(k), inputs, s, e, base, s, True)
-            merge_outputs(memory, table, cell_part(k), ends, s, e, base, s, True)
-            skip(memory, table, cell_part(k), FORWARD, ends, s, e, base, s, True)
+            cell = cell_part(k)
+            forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, s, True)
+            if combining is not None:
+                merge_outputs(memory, table, cell, ends, s, e, base, s, True)
+                skip(memory, table, cell, FORWARD, ends, s, e, base, s, True)
 
 
 @kernel
-def loss_and_grad(stage, task, theta, grad, work, inputs, blocks, wave, per_step, targets):
+def loss_and_grad(
+    stage, task, variant, combining, theta, grad, work, inputs, blocks, wave, per_step, targets
+):
     """Losses of a batch and their gradient: weights are packed, then three passes.
 
     The passes go over ``wave`` blocks at a time, so that the last one finds what the
@@ -89,17 +101,21 @@ def loss_and_grad(stage, task, theta, grad, work, inputs, blocks, wave, per_step
         for k in range(n_cells(table)):
             cell = cell_part(k)
             every_step = table[cell + CELL.every_step] != 0
-            forward_cell(theta, memory, table, cell, inputs, s, e, base, s, every_step)
-            merge_outputs(memory, table, cell, ends, s, e, base, s, every_step)
-            skip(memory, table, cell, FORWARD, ends, s, e, base, s, every_step)
-        pool(theta, memory, table, ends, s, e, base, s)
+            forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, s, every_step)
+            if combining is not None:
+                merge_outputs(memory, table, cell, ends, s, e, base, s, every_step)
+                skip(memory, table, cell, FORWARD, ends, s, e, base, s, every_step)
+        if combining is not None:
+            pool(theta, memory, table, ends, s, e, base, s)
         head_loss(theta, memory, table, ends, s, e, base, per_step, targets)
-        unpool(theta, memory, table, ends, s, e, base, task)
+        if combining is not None:
+            unpool(theta, memory, table, ends, s, e, base, task)
         for k in range(n_cells(table) - 1, -1, -1):
             cell = cell_part(k)
             every_step = table[cell + CELL.every_step] != 0
-            backward_cell(theta, memory, table, cell, ends, s, e, base, every_step, task)
-            skip(memory, table, cell, BACKWARD, ends, s, e, base, s, every_step)
+            backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_step, task)
+            if combining is not None:
+                skip(memory, table, cell, BACKWARD, ends, s, e, base, s, every_step)
 
 
 def _parallel_is_safe() -> bool:

@@ -128,8 +128,6 @@ class CellColumns(NamedTuple):
         For each block of a wave the gradients of peephole, h_0 and c_0.
     h_column, column : int
         Columns.
-    plain : bool
-        Whether the cell has no variant of cell.py.
     coupled, limited : bool
         Whether the gates are coupled, and pre-activations clipped.
     peeps, learned : bool
@@ -172,7 +170,6 @@ class CellColumns(NamedTuple):
     extra: Any
     h_column: int
     column: int
-    plain: bool
     coupled: bool
     limited: bool
     peeps: bool
@@ -398,7 +395,6 @@ def allocate(
             extra=room.take(5 * n_tasks if trains else 0, H),
             h_column=0 if merges else column,
             column=column,
-            plain=layout.is_plain,
             coupled=layout.coupled,
             limited=layout.limit < math.inf,
             peeps=layout.peephole,
