@@ -78,7 +78,49 @@ def gates():
     plt.close(figure)
 
 
+def residual():
+    """Eight layers, with and without skip connections."""
+    X = np.random.default_rng(0).standard_normal((1000, 20, 3))
+    y = X[:, -1, 0] + X[:, -5, 1] * X[:, -2, 2]
+    figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
+    for skips, colour, name in ((False, GREY, "plain"), (True, BLUE, "residual=True")):
+        for seed in range(5):
+            model = LSTMRegressor(
+                16, num_layers=8, residual=skips, max_iter=60, random_state=seed
+            ).fit(X, y)
+            label = name if seed == 0 else None
+            axes.plot(model.loss_curve_, color=colour, lw=1.5, label=label)
+    axes.set(xlabel="epoch", ylabel="training loss", yscale="log", xlim=(0, 59))
+    axes.set_title("Eight layers of 16 units, five seeds each")
+    axes.legend(frameon=False)
+    figure.savefig(IMAGES / "residual.png")
+    plt.close(figure)
+
+
+def attention():
+    """Which steps attention finds where one of twenty is marked."""
+    rng = np.random.default_rng(0)
+    X, where = rng.standard_normal((1000, 20, 2)), rng.integers(0, 20, 1000)
+    X[:, :, 1] = np.arange(20) == where[:, np.newaxis]
+    y = X[np.arange(1000), where, 0]
+    model = LSTMRegressor(
+        8, pooling="attention", max_iter=60, learning_rate_init=0.02, random_state=0
+    ).fit(X[:800], y[:800])
+    weights, marks = model.attention_weights(X[800:840]), where[800:840]
+    figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
+    image = axes.imshow(weights.T, aspect="auto", cmap="Blues", vmin=0, vmax=1, origin="lower")
+    axes.plot(marks, "o", mfc="none", mec=RED, ms=7, label="the step to remember")
+    axes.set(xlabel="sequence", ylabel="time step", yticks=range(0, 20, 5))
+    axes.set_title(f"Attention weights; R2 = {model.score(X[800:], y[800:]):.3f} on new sequences")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.75, 1.0), frameon=False)
+    figure.colorbar(image, ax=axes, pad=0.01)
+    figure.savefig(IMAGES / "attention.png")
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     readme()
     gates()
+    residual()
+    attention()

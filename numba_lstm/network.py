@@ -13,7 +13,17 @@ import numpy as np
 from numba_lstm.cpu import parallel
 from numba_lstm.cpu.plan import packed_rows, plan
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import CELL, GAP, HEAD, Buffers, Inputs, Targets, part_of_cell
+from numba_lstm.cpu.workspace import (
+    CELL,
+    GAP,
+    HEAD,
+    NOTHING,
+    Buffers,
+    Drops,
+    Inputs,
+    Targets,
+    part_of_cell,
+)
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 
@@ -69,6 +79,8 @@ class Network:
         Standardisation of the inputs, float64.
     n_threads : int
         Threads for the kernels.
+    dropout : Drops
+        Which shares are dropped in training.
     """
 
     def __init__(
@@ -82,6 +94,7 @@ class Network:
         mean: np.ndarray,
         scale: np.ndarray,
         n_threads: int,
+        dropout: Drops = NOTHING,
     ) -> None:
         self.layout = layout
         self.dtype = np.dtype(dtype)
@@ -93,12 +106,17 @@ class Network:
         self.mean = np.array(mean)
         self.inverse_scale = 1.0 / np.array(scale)
         self.n_threads = n_threads
+        self.dropout = dropout
         self._ends_last = layout.pooling == "last"
         self._kinds = not layout.is_plain, layout.combines
         self._buffers = Buffers(layout, self.dtype, per_step)
 
     def loss_and_grad(
-        self, theta: np.ndarray, batch: Batch, grad: np.ndarray | None = None
+        self,
+        theta: np.ndarray,
+        batch: Batch,
+        grad: np.ndarray | None = None,
+        generator: np.random.Generator | None = None,
     ) -> tuple[float, np.ndarray]:
         """Loss of a batch and its gradient with respect to theta.
 
@@ -110,6 +128,8 @@ class Network:
             Inputs, targets and weights.
         grad : ndarray of shape (layout.size,), optional
             Where to put the gradient.
+        generator : numpy.random.Generator, optional
+            Draws what is dropped; without one nothing is.
 
         Returns
         -------
@@ -134,7 +154,11 @@ class Network:
         y = np.ascontiguousarray(batch.y, self.dtype)
         weight = np.ascontiguousarray(batch.weight, self.dtype)
         cut, inputs = self._prepare(batch)
-        work = self._buffers.room("train", cut.rows, len(batch.lengths), len(y), cut.wave)
+        drops = self.dropout if generator is not None else NOTHING
+        sizes = cut.rows, len(batch.lengths), len(y), cut.wave
+        work = self._buffers.room("train", *sizes, drops=drops)
+        if drops != NOTHING:
+            self._draw_masks(work, drops, len(batch.lengths), generator)
         if self.per_step:
             rows = packed_rows(batch.lengths, cut.blocks)
             given, given_weight = y, weight
@@ -145,6 +169,7 @@ class Network:
         self._run(
             *(parallel.loss_and_grad, 1 + 2 * n_waves, cut.wave, theta),
             *(grad, work, inputs, cut.blocks, cut.wave, self.per_step, targets),
+            dropping=drops != NOTHING,
         )
         row_loss = matrix(work.memory, work.table, HEAD.row_loss)[0]
         return float(row_loss[: len(weight)].sum(dtype=np.float64)), grad
@@ -234,14 +259,26 @@ class Network:
         h, c, gates = (np.concatenate(part, axis=-1) for part in parts)
         return States(h, c, gates.reshape(len(rows), -1))
 
-    def _run(self, task, n_stages, n_tasks, theta, *arguments):
-        kinds = tuple(True if kind else None for kind in self._kinds)
+    def _run(self, task, n_stages, n_tasks, theta, *arguments, dropping=False):
+        special, combines = self._kinds
+        kinds = True if special or dropping else None, True if combines else None
         # Few weights are packed sooner than other threads are woken.
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
         parallel.run(
             *(task, n_serial, n_stages, n_tasks, self.n_threads, (self.dtype.char, *kinds)),
             *(*kinds, theta, *arguments),
         )
+
+    def _draw_masks(self, work, drops, B, generator):
+        """Draw one mask a sequence, the same at all its steps (Gal and Ghahramani, 2016)."""
+        for k, cell in enumerate(self.layout.cells):
+            between = drops.between if cell.layer else drops.inputs
+            second = k > 0 and self.layout.cells[k - 1].layer == cell.layer
+            shares = (0 if second else between, CELL.x_mask), (drops.recurrent, CELL.h_mask)
+            for share, column in shares:
+                if share:
+                    mask = matrix(work.memory, work.table, part_of_cell(k) + column)[:B]
+                    mask[...] = (generator.random(mask.shape) >= share) / (1 - share)
 
     def _check_vector(self, vector, name):
         """Refuse what the kernels, which go by addresses, would read or write amiss."""

@@ -7,6 +7,7 @@ import pytest
 from numba import config
 
 from numba_lstm import losses
+from numba_lstm.cpu.workspace import Drops
 from numba_lstm.inputs import check_sequences
 from numba_lstm.network import Network
 from numba_lstm.parameters import Layout, initialise
@@ -47,6 +48,7 @@ class Problem:
         seed=0,
         n_threads=1,
         parameter=0.4,
+        dropout=(0, 0, 0),
         **architecture,
     ):
         self.rng = rng = np.random.default_rng(seed)
@@ -73,6 +75,7 @@ class Problem:
         self.network = Network(
             self.layout, dtype, per_step=per_step, loss=kind, loss_parameter=parameter,
             mean=np.zeros(F), scale=np.ones(F), n_threads=min(n_threads, config.NUMBA_NUM_THREADS),
+            dropout=Drops(*dropout),
         )  # fmt: skip
 
     @property
@@ -86,7 +89,8 @@ class Problem:
 
     def loss_and_grad(self, theta=None):
         theta = self.theta if theta is None else theta
-        return self.network.loss_and_grad(theta, self.batch)
+        generator = np.random.default_rng(0) if any(self.network.dropout) else None
+        return self.network.loss_and_grad(theta, self.batch, None, generator)
 
 
 def central_differences(p, step=1e-5):

@@ -7,10 +7,11 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def lstm(x, weights, name="l0", coupled=False, limit=np.inf):
+def lstm(x, weights, name="l0", coupled=False, limit=np.inf, h_mask=1):
     """States of one sequence x (T, F): h, c and the four gates, each (T, H).
 
-    ``weights`` has PyTorch's names and shapes, gates in the order i, f, g, o.
+    ``weights`` has PyTorch's names and shapes, gates in the order i, f, g, o; h_{t-1} is
+    multiplied by ``h_mask``.
     """
 
     def weight(kind, shape):
@@ -25,7 +26,7 @@ def lstm(x, weights, name="l0", coupled=False, limit=np.inf):
     h, c = weight("initial_state", (2, H))
     steps = []
     for x_t in np.asarray(x, np.float64):
-        a_i, a_f, a_g, a_o = (W_ih @ x_t + W_hh @ h + b).reshape(4, H)
+        a_i, a_f, a_g, a_o = (W_ih @ x_t + W_hh @ (h_mask * h) + b).reshape(4, H)
         i = sigmoid(clip(a_i + peephole[0] * c))
         f = 1 - i if coupled else sigmoid(clip(a_f + peephole[1] * c))
         g = np.tanh(clip(a_g))

@@ -65,3 +65,17 @@ def test_labels_at_every_step():
         16, return_sequences=True, max_iter=30, learning_rate_init=0.02, random_state=0
     )
     assert model.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.93
+
+
+def test_eight_layers_train_with_skip_connections_and_stall_without():
+    X = np.random.default_rng(0).standard_normal((1000, 20, 3))
+    y = X[:, -1, 0] + X[:, -5, 1] * X[:, -2, 2]
+    settings = {"hidden_size": 16, "num_layers": 8, "max_iter": 30}
+
+    def losses(residual):
+        return [
+            LSTMRegressor(residual=residual, random_state=seed, **settings).fit(X, y).loss_
+            for seed in range(3)
+        ]
+
+    assert max(losses(residual=True)) < 0.5 * min(losses(residual=False))

@@ -72,6 +72,10 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
     c_0 = matrix(theta if learned else memory, table, cell + CELL.c_0)
     _copy_state(c_0, s, c, origin, e - s, zero)
     what = special(variant, theta, memory, table, cell)
+    x_mask, h_mask = (
+        matrix(memory, table, cell + CELL.x_mask),
+        matrix(memory, table, cell + CELL.h_mask),
+    )
     T = ends[s + 1] - ends[s]
     t = T - 1 if reverse else 0
     n, continued, before = running(ends, t, s, e, zero), zero, zero
@@ -86,6 +90,9 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
         else:
             _copy_inputs(x, p, xh, q, n, x_size)
         _copy_state(h_0, s + continued, xh, q + continued, n - continued, x_size)
+        if variant is not None:
+            _mask_rows(x_mask, s, xh, q, n, zero)
+            _mask_rows(h_mask, s, xh, q, n, x_size)
         # Of zeros nothing is multiplied.
         K = x_size if continued == 0 and table[cell + CELL.zero] else x_size + H
         product(xh, q, K, packed_W, gates, q, n, SET)
@@ -126,6 +133,15 @@ def _copy_state(state, i, A, row, n, column):
 
 
 @helper
+def _mask_rows(mask, i, A, row, n, column):
+    """Multiply n rows of A, from ``column`` on, by rows of a mask, if there is one."""
+    if mask.size > 0:
+        for r in range(n):
+            for j in range(mask.shape[1]):
+                A[row + r, column + j] *= mask[i + r, j]
+
+
+@helper
 def _copy_inputs(x, p, xh, q, n, x_size):
     """Write n rows of the layer below's outputs, and ones for the bias, into rows of xh."""
     F = x.shape[1]
@@ -155,6 +171,7 @@ def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_s
     zero = np.int64(0)  # a literal would be compiled for separately
     extra = matrix(memory, table, cell + CELL.extra)
     what = special(variant, theta, memory, table, cell)
+    h_mask = matrix(memory, table, cell + CELL.h_mask)
     peeps, learned = table[cell + CELL.peeps], table[cell + CELL.learned]
     fill_zeros(extra, 5 * task, 5, zero, dh.shape[1])
     fill_zeros(dh, s, e - s, zero, dh.shape[1])
@@ -167,6 +184,8 @@ def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_s
     p = ends[s] - base if reverse else ends[e] - base - n
     for _ in range(T):
         product(gates, later, gates.shape[1], packed_W_hT, dh, s, continued, SET)
+        if variant is not None:
+            _mask_rows(h_mask, s, dh, s, continued, zero)
         if every_step:
             _add_gradient(d_out, p, column, divisor, dh, s, n)
         t = t + 1 if reverse else t - 1
@@ -185,6 +204,8 @@ def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_s
         if learned:
             r, m = continued, n - continued
             product(gates, p + r, gates.shape[1], packed_W_hT, dh, s + r, m, SET)
+            if variant is not None:
+                _mask_rows(h_mask, s + r, dh, s + r, m, zero)
             for row in range(s + r, s + n):
                 for j in range(dh.shape[1]):
                     extra[5 * task + 3, j] += dh[row, j]
@@ -195,6 +216,13 @@ def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_s
         first, n_rows = ends[s] - base, ends[e] - ends[s]
         how = SET if table[cell + CELL.last] else ADD  # the last direction comes first here
         product(gates, first, gates.shape[1], packed_W_xT, dx, first, n_rows, how)
+        if variant is not None:
+            x_mask = matrix(memory, table, cell + CELL.x_mask)
+            t, n, p = 0, 0 if table[cell + CELL.second] else e - s, first
+            while n > 0:  # once, when both directions have added theirs
+                _mask_rows(x_mask, s, dx, p, n, zero)
+                t, p = t + 1, p + n
+                n = running(ends, t, s, e, n)
 
 
 @helper
@@ -233,7 +261,9 @@ def skip(memory, table, cell, back, ends, s, e, base, first, every_step):
     Rows of the outputs are time steps, or the sequences from ``first`` on, to which belong
     the inputs of their last steps.
     """
-    if not (table[cell + CELL.residual] and table[cell + CELL.last]):
+    # Backwards the last direction comes first, and inputs are masked before this.
+    due = not table[cell + CELL.second] if back else table[cell + CELL.last]
+    if not (table[cell + CELL.residual] and due):
         return
     x = matrix(memory, table, cell + (CELL.dx if back else CELL.x))
     out = matrix(memory, table, cell + (CELL.d_out if back else CELL.out))

@@ -126,6 +126,9 @@ class CellColumns(NamedTuple):
         Gradient of h_0 and c_0, where these are in theta.
     extra : matrix (5 n_tasks, H)
         For each block of a wave the gradients of peephole, h_0 and c_0.
+    x_mask, h_mask : matrix (B, F) and (B, H)
+        What a sequence's inputs and its h_{t-1} are multiplied by, to drop some; empty
+        where nothing is dropped.
     h_column, column : int
         Columns.
     coupled, limited : bool
@@ -168,6 +171,8 @@ class CellColumns(NamedTuple):
     c_0: Any
     d_initial: Any
     extra: Any
+    x_mask: Any
+    h_mask: Any
     h_column: int
     column: int
     coupled: bool
@@ -254,7 +259,7 @@ def _columns(kind, n_matrices):
 
 
 HEAD, _HEAD_SIZE = _columns(HeadColumns, 23)
-CELL, _CELL_SIZE = _columns(CellColumns, 22)
+CELL, _CELL_SIZE = _columns(CellColumns, 24)
 
 
 @helper
@@ -269,6 +274,23 @@ def part_of_cell(k: int) -> int:
 
 
 cell_part = helper(part_of_cell)  # which Python cannot call
+
+
+class Drops(NamedTuple):
+    """Shares that are dropped in training.
+
+    Attributes
+    ----------
+    inputs, between, recurrent : float
+        Of the inputs, of what goes from layer to layer, and from step to step.
+    """
+
+    inputs: float
+    between: float
+    recurrent: float
+
+
+NOTHING = Drops(0, 0, 0)
 
 
 class Buffers:
@@ -289,7 +311,14 @@ class Buffers:
         self._held: dict[tuple, tuple] = {}
 
     def room(
-        self, purpose: str, S: int, B: int, Q: int, n_tasks: int, given_state: bool = False
+        self,
+        purpose: str,
+        S: int,
+        B: int,
+        Q: int,
+        n_tasks: int,
+        given_state: bool = False,
+        drops: Drops = NOTHING,
     ) -> Workspace:
         """Return buffers for a batch.
 
@@ -301,10 +330,12 @@ class Buffers:
             Time steps side by side, sequences, outputs, and tasks of a stage.
         given_state : bool
             Whether each sequence begins with a state of its own, in h_0 and c_0.
+        drops : Drops
+            What is dropped, by masks.
         """
         sizes = (S, B, Q, n_tasks)
         held = _kept.__dict__ if purpose == "predict" else self._held
-        which = purpose, given_state
+        which = purpose, given_state, drops
         owner, has, work = held.get(which, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
             work = allocate(*self._key, *sizes, *which)
@@ -342,6 +373,7 @@ def allocate(
     n_tasks: int,
     purpose: str,
     given_state: bool = False,
+    drops: Drops = NOTHING,
 ) -> Workspace:
     """Make a workspace; what its purpose does not need has no rows. See :class:`Buffers`."""
     room, trains = _Room(), purpose == "train"
@@ -349,12 +381,15 @@ def allocate(
     widths = layout.widths
     pools, attends = layout.pooling != "last", layout.pooling == "attention"
     top_at_every_step = per_step or pools or purpose == "states"
-    outs, d_outs = [], []
+    outs, d_outs, x_masks = [], [], []
     for layer, width in enumerate(widths):
         every_step = layer < len(widths) - 1 or top_at_every_step
         n_out = S if every_step else rows if purpose == "predict" else B
         outs.append(room.take(n_out, width))
         d_outs.append(room.take(n_out if trains else 0, width))
+        dropped = drops.between if layer else drops.inputs
+        n_inputs = widths[layer - 1] if layer else layout.n_inputs
+        x_masks.append(room.take(B if dropped else 0, n_inputs))
     cells, zeroed, nowhere, scratch = [], [], (0, 0, 0), 0
     for k, cell in enumerate(layout.cells):
         layer, reverse, F, H, column = cell
@@ -393,6 +428,8 @@ def allocate(
             c_0=c_0,
             d_initial=initial,
             extra=room.take(5 * n_tasks if trains else 0, H),
+            x_mask=x_masks[layer],
+            h_mask=room.take(B if drops.recurrent else 0, H),
             h_column=0 if merges else column,
             column=column,
             coupled=layout.coupled,

@@ -27,6 +27,9 @@ CONSTRAINTS: dict[str, Any] = {
     "learn_initial_state": ["boolean"],
     "pooling": [StrOptions({"last", "mean", "max", "attention"})],
     "return_sequences": ["boolean"],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "input_dropout": [Interval(Real, 0, 1, closed="left")],
+    "recurrent_dropout": [Interval(Real, 0, 1, closed="left")],
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,13 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
     if estimator.n_jobs == 0:
         raise ValueError("n_jobs=0: pass None or -1 for all cores, or a positive number.")
     asked = estimator._make_layout(1, 1)  # whose own checks come first
+    if estimator.dropout > 0 and len(asked.hidden_sizes) == 1:
+        warnings.warn(
+            f"dropout={estimator.dropout} drops what goes from one layer to the next, and there "
+            "is one layer only. Use input_dropout or recurrent_dropout, or more layers.",
+            UserWarning,
+            stacklevel=4,
+        )
     if continued:
         _check_unchanged(estimator, asked, dtype)
     if continued and estimator.return_sequences != estimator._targets.per_step:

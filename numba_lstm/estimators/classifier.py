@@ -118,6 +118,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         learn_initial_state: bool = False,
         pooling: str = "last",
         return_sequences: bool = False,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         loss: str = "log_loss",
         class_weight: dict | str | None = None,
         solver: str = "adam",
@@ -159,6 +162,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.learn_initial_state = learn_initial_state
         self.pooling = pooling
         self.return_sequences = return_sequences
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.recurrent_dropout = recurrent_dropout
         self.loss = loss
         self.class_weight = class_weight
         self.solver = solver

@@ -49,6 +49,9 @@ class FittedMixin:
     input_mean_: np.ndarray
     input_scale_: np.ndarray
     n_jobs: int | None
+    dropout: float
+    input_dropout: float
+    recurrent_dropout: float
 
     @abstractmethod
     def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
@@ -263,6 +266,7 @@ class FittedMixin:
 
     def _network(self, attributes: dict[str, Any]) -> Network:
         from numba_lstm.cpu.threads import resolve_n_jobs
+        from numba_lstm.cpu.workspace import Drops
         from numba_lstm.network import Network
 
         loss, parameter = self._loss_and_parameter(attributes["_layout"].n_outputs)
@@ -275,4 +279,5 @@ class FittedMixin:
             mean=attributes["input_mean_"],
             scale=attributes["input_scale_"],
             n_threads=resolve_n_jobs(self.n_jobs),
+            dropout=Drops(self.input_dropout, self.dropout, self.recurrent_dropout),
         )

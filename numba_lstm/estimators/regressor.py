@@ -122,6 +122,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         learn_initial_state: bool = False,
         pooling: str = "last",
         return_sequences: bool = False,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         loss: str = "squared_error",
         quantile: float = 0.5,
         delta: float = 1.0,
@@ -164,6 +167,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.learn_initial_state = learn_initial_state
         self.pooling = pooling
         self.return_sequences = return_sequences
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.recurrent_dropout = recurrent_dropout
         self.loss = loss
         self.quantile = quantile
         self.delta = delta

@@ -78,7 +78,7 @@ def train(
     optimizer : Optimizer
         Moves theta.
     generator : numpy.random.Generator
-        Draws the order of the sequences.
+        Draws the order of the sequences, and what is dropped.
     training, validation : Dataset
         The data; validation may be None.
     settings : LoopSettings
@@ -163,7 +163,7 @@ def _epoch(network, theta, optimizer, generator, training, schedule, settings, e
     for first in range(0, n, settings.batch_size):
         index = order[first : first + settings.batch_size]
         batch = training.batch(index, network.dtype)
-        loss, _ = network.loss_and_grad(theta, batch, grad)
+        loss, _ = network.loss_and_grad(theta, batch, grad, generator)
         rate = schedule.rate((epoch + first / n) / settings.max_iter)
         if not math.isfinite(loss) or not optimizer.step(theta, grad, rate):
             return math.nan
