@@ -12,7 +12,9 @@ from sklearn.utils.validation import check_array
 from numba_lstm.sequences import Sequences
 
 
-def check_sequences(X: Any, *, name: str = "X", columns: str = "features") -> Sequences:
+def check_sequences(
+    X: Any, *, name: str = "X", columns: str = "features", allow_nan: bool = False
+) -> Sequences:
     """Check X and turn it into :class:`Sequences`.
 
     Parameters
@@ -22,6 +24,8 @@ def check_sequences(X: Any, *, name: str = "X", columns: str = "features") -> Se
         sequences of different lengths.
     name, columns : str
         What to call X and its last axis in messages.
+    allow_nan : bool
+        Whether NaN is let through.
 
     Returns
     -------
@@ -42,7 +46,7 @@ def check_sequences(X: Any, *, name: str = "X", columns: str = "features") -> Se
             f"Use {name}.toarray()."
         )
     sequences = _ragged(X, name, columns) if _is_list_of_sequences(X) else _rectangular(X, name)
-    _check_finite(sequences, name)
+    _check_finite(sequences, name, allow_nan)
     return sequences
 
 
@@ -178,16 +182,17 @@ def _all_finite(values):
         return bool(np.isfinite(values.sum(dtype=dtype)))
 
 
-def _check_finite(sequences, name):
+def _check_finite(sequences, name, allow_nan):
     """Refuse NaN and infinity, saying where the first one stands."""
     data = sequences.data
     if all(map(_all_finite, data)) if isinstance(data, list) else _all_finite(data):
         return
     for index in sequences.parts():
         values, starts = sequences.gather(index)
-        if np.isfinite(values).all():
+        wrong = np.isinf(values) if allow_nan else ~np.isfinite(values)
+        if not wrong.any():
             continue
-        row, feature = np.argwhere(~np.isfinite(values))[0]
+        row, feature = np.argwhere(wrong)[0]
         in_batch = np.searchsorted(starts, row, side="right") - 1
         found = "NaN" if np.isnan(values[row, feature]) else "infinity"
         advice = "Impute such values first (sklearn.impute, or a forward fill along time)."

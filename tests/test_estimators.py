@@ -592,3 +592,44 @@ def test_callbacks_of_scikit_learn():
     scores = [row["r2"] for row in log if row["task_name"] == "epoch"]
     assert len(scores) == 4
     assert scores[-1] == pytest.approx(model.score(RAGGED, Y))
+
+
+GAPS = np.random.default_rng(5)
+X_STEPS = GAPS.standard_normal((20, 6, 2))
+Y_STEPS = np.cumsum(X_STEPS, axis=1)
+KNOWN = GAPS.random((20, 6)) < 0.6
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_steps_without_a_target_count_for_nothing(columns):
+    """Neither in the standardisation nor in the score."""
+    y = np.where(KNOWN[..., np.newaxis], Y_STEPS[..., :columns], np.nan)
+    model = regressor(return_sequences=True, max_iter=3).fit(X_STEPS, y)
+    known = y[KNOWN]
+    np.testing.assert_allclose(model.target_mean_, known.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(model.target_scale_, known.std(axis=0), rtol=1e-6)
+    residual = ((known - model.predict(X_STEPS)[KNOWN]) ** 2).sum(axis=0)
+    expected = 1 - residual / ((known - known.mean(axis=0)) ** 2).sum(axis=0)
+    assert model.score(X_STEPS, y) == pytest.approx(expected.mean())
+
+
+def test_only_the_last_step_known_is_many_to_one():
+    y = np.full((20, 6), np.nan)
+    y[:, -1] = Y_STEPS[:, -1, 0]
+    steps = regressor(return_sequences=True, max_iter=4, dtype="float64").fit(X_STEPS, y)
+    last = regressor(max_iter=4, dtype="float64").fit(X_STEPS, y[:, -1])
+    np.testing.assert_allclose(steps.predict(X_STEPS)[:, -1], last.predict(X_STEPS), rtol=1e-6)
+
+
+def test_missing_targets_that_make_no_sense():
+    y = Y_STEPS.copy()
+    y[3, 2, 0] = np.nan
+    with pytest.raises(ValueError, match="some outputs of sequence 3, time step 2"):
+        regressor(return_sequences=True).fit(X_STEPS, y)
+    with pytest.raises(ValueError, match="NaN at every time step"):
+        regressor(return_sequences=True).fit(X_STEPS, y * np.nan)
+    y[3, 2] = np.inf
+    with pytest.raises(ValueError, match="infinity: sequence 3, time step 2"):
+        regressor(return_sequences=True).fit(X_STEPS, y)
+    with pytest.raises(ValueError, match="NaN"):
+        regressor().fit(X_STEPS, np.where(np.arange(20) == 3, np.nan, y[:, 0, 1]))

@@ -91,7 +91,8 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             Training sequences.
         y : array-like of shape (N,) or (N, K); with ``return_sequences`` (N, T) or \
                 (N, T, K), or list of N arrays (T_i,) or (T_i, K)
-            Targets.
+            Targets. In a regression with ``return_sequences`` a step whose targets are NaN
+            is left out of the loss.
         sample_weight : array-like of shape (N,), default=None
             Weights of the sequences in the loss and in the standardisation.
         X_val, y_val, sample_weight_val : like X, y and sample_weight, default=None

@@ -264,7 +264,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Parameters
         ----------
         X, y, sample_weight
-            As in ``fit``; with ``return_sequences`` all time steps count alike.
+            As in ``fit``; with ``return_sequences`` all time steps that have a
+            target count alike.
 
         Returns
         -------
@@ -285,11 +286,10 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         targets = self._check_targets(y, check_sequences(X), self._targets).values
         weight = check_weights(sample_weight, len(predicted), "sample_weight")
         everything = np.arange(len(predicted))
-        return r2_score(
-            targets.gather(everything)[0],
-            predicted.gather(everything)[0],
-            sample_weight=np.repeat(weight, predicted.lengths),
-        )
+        truth, found = targets.gather(everything)[0], predicted.gather(everything)[0]
+        known = ~np.isnan(truth[:, 0])
+        weight = np.repeat(weight, predicted.lengths)
+        return r2_score(truth[known], found[known], sample_weight=weight[known])
 
     def _check_targets(
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"

@@ -84,6 +84,25 @@ def _check_steps(targets: Sequences, sequences: Sequences, name: str) -> None:
         )
 
 
+def _check_missing(targets: Sequences, name: str) -> None:
+    """Let whole steps be NaN, which are left out, but not some of their outputs."""
+    any_known = False
+    for index in targets.parts():
+        values, starts = targets.gather(index)
+        missing = np.isnan(values)
+        some = missing.any(axis=1) & ~missing.all(axis=1)
+        if some.any():
+            row = np.flatnonzero(some)[0]
+            i = np.searchsorted(starts, row, side="right") - 1
+            raise ValueError(
+                f"{name} is NaN for some outputs of sequence {index[i]}, time step "
+                f"{row - starts[i]}, and not for others. Steps without a target are NaN in all."
+            )
+        any_known = any_known or not missing.all()
+    if not any_known:
+        raise ValueError(f"{name} is NaN at every time step: nothing is left to learn from.")
+
+
 def check_values(
     y: Any,
     sequences: Sequences,
@@ -117,13 +136,15 @@ def check_values(
     Raises
     ------
     ValueError
-        If the number, the shape or a value does not fit.
+        If the number, the shape or a value does not fit. NaN may stand for the targets of
+        a time step, of which then none counts.
     """
     if per_step:
         _check_length(y, len(sequences), name)
         _check_not_flat(y, name)
-        steps = check_sequences(y, name=name, columns="outputs")
+        steps = check_sequences(y, name=name, columns="outputs", allow_nan=True)
         _check_steps(steps, sequences, name)
+        _check_missing(steps, name)
         has_columns = steps.kind == "3-D"
         if steps.kind == "list":
             has_columns = np.ndim(next(iter(y))) > 1

@@ -21,7 +21,8 @@ class Dataset:
     sequences : Sequences
         All inputs.
     targets : ndarray of shape (N, K), or Sequences of N
-        Values or class indices, one a sequence or one a time step.
+        Values or class indices, one a sequence or one a time step; NaN at steps that have
+        none.
     weight : ndarray of float64 of shape (N,)
         Weight of each sequence; of each of its steps, with a target for each.
     index : ndarray of int of shape (n,)
@@ -104,6 +105,10 @@ class Dataset:
         if isinstance(self.targets, Sequences):
             y, _ = self.targets.gather(index)
             weight = np.repeat(weight, self.sequences.lengths[index])
+            missing = np.isnan(y[:, 0]) if y.dtype.kind == "f" else np.False_
+            if missing.any():  # such steps have no target
+                weight[missing] = 0
+                y = np.where(missing[:, np.newaxis], 0, y)
         else:
             y = self.targets[index]
         if self.class_weight is not None:
