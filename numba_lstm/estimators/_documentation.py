@@ -41,11 +41,14 @@ _NETWORK = """
         al. 2015), which puts every step next to the output.
     return_sequences : bool, default=False
         Whether y has a target for every time step, or one a sequence.
-    dropout, input_dropout, recurrent_dropout : float, default=0.0
-        Share of what is set to zero in training, and the rest scaled up: of what goes from
-        one layer to the next, of the inputs, and of h_{t-1} on its way to the next step. One
-        draw for a sequence holds at all its steps (Gal and Ghahramani 2016), as in Keras;
-        PyTorch's ``dropout`` draws anew at every step.
+    dropout : float, default=0.0
+        Share of what goes from one layer to the next that is set to zero in training, and
+        the rest scaled up. One draw for a sequence holds at all its steps (Gal and
+        Ghahramani 2016), as in Keras; PyTorch draws anew at every step.
+    input_dropout : float, default=0.0
+        The same of the inputs.
+    recurrent_dropout : float, default=0.0
+        The same of h_{t-1} on its way to the next step.
 """
 
 _TRAINING = """
