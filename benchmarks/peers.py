@@ -87,6 +87,45 @@ def stacks(options):
     return {"rows": {case[0]: row for case, row in rows.items()}, "mean": mean}
 
 
+# What the cell and the head can be told, under the estimators' names.
+VARIANTS = {
+    "plain": {},
+    "peephole": {"peephole": True},
+    "coupled_gates": {"coupled_gates": True},
+    "cell_clip": {"cell_clip": 3.0},
+    "no bias": {"bias": False},
+    "learn_initial_state": {"learn_initial_state": True},
+    "go_backwards": {"go_backwards": True},
+    "all of these": {
+        "peephole": True,
+        "coupled_gates": True,
+        "cell_clip": 3.0,
+        "learn_initial_state": True,
+        "go_backwards": True,
+    },
+    "dropout": {"input_dropout": 0.2, "recurrent_dropout": 0.2},
+    "mean": {"pooling": "mean"},
+    "max": {"pooling": "max"},
+    "attention": {"pooling": "attention"},
+}
+
+
+def variants(options):
+    """Time of a batch in training with each variant, beside the plain LSTM."""
+    B, T, F, H = 64, 100, 16, 64
+
+    def ask(worker, case):
+        request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "batches": 16}
+        return worker.ask("train", goal=options.goal, **request, **VARIANTS[case[0]])
+
+    answers = take_turns(["ours"], [(name,) for name in VARIANTS], options.rounds, ask)
+    medians = {case[0]: statistics.median(found["ours"]) for case, found in answers.items()}
+    print(f"\nTraining at {B}, {T}, {F}, {H}: time of a batch, of the plain LSTM's\n")
+    for name, value in medians.items():
+        print(f"{value / medians['plain']:6.2f}  {name}")
+    return medians
+
+
 def step(options):
     """One step at a time, one sequence, the state held by the caller or the library."""
     names = ["ours", "torch", "onnxruntime"]
@@ -228,7 +267,7 @@ def scaling(options):
 
 TASKS = {
     task.__name__: task
-    for task in (train, predict, stacks, step, ragged, startup, memory, scaling)
+    for task in (train, predict, stacks, variants, step, ragged, startup, memory, scaling)
 }
 
 

@@ -15,6 +15,7 @@ from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.panels import pack_share
 from numba_lstm.cpu.views import matrix
 from numba_lstm.cpu.workspace import CELL, HEAD, allocate, cell_part, n_cells, part_of_cell
+from numba_lstm.missing import GapFiller
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
@@ -124,7 +125,8 @@ class Stream:
             )
         self._decode = copy.copy(estimator)._decode  # another fit must not reach it
         self._theta = np.array(estimator.theta_)
-        F, K = layout.n_inputs, layout.n_outputs
+        F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
+        self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
         self._work = allocate(layout, self._theta.dtype, False, n, n, 0, 0, "predict")
         self._variant = None if layout.is_plain else True
         _pack(self._theta, self._work)
@@ -139,7 +141,9 @@ class Stream:
         Parameters
         ----------
         x : array-like of shape (F,), or with ``n_streams`` (n_streams, F)
-            The inputs of this step; of a single feature also a number, or (n_streams,).
+            The inputs of this step; of a single feature also a number, or (n_streams,). NaN
+            where the estimator was fitted with ``missing="mask"``: what was seen last is
+            remembered, but not part of ``state``.
 
         Returns
         -------
@@ -151,7 +155,8 @@ class Stream:
         Raises
         ------
         ValueError
-            If x has another shape, or NaN or infinity in it; the state stays as it was.
+            If x has another shape, or infinity or, without masks, NaN in it; the state stays
+            as it was.
         """
         given, shape = np.asarray(x), self._x.shape[self._one :]
         if given.shape != shape and (shape[-1] > 1 or given.shape != shape[:-1]):
@@ -161,9 +166,11 @@ class Stream:
         if given.dtype.kind not in "fiub":
             raise TypeError(f"x has dtype {given.dtype}; a step takes numbers.")
         self._x[...] = given.reshape(shape)
-        if not np.isfinite(self._x).all():
+        wrong = ~np.isfinite(self._x) if self._gaps is None else np.isinf(self._x)
+        if wrong.any():
             raise ValueError("x contains NaN or infinity. Impute such values first.")
-        x = self._x.reshape(-1).view(np.uint8)
+        x = self._x if self._gaps is None else self._gaps.fill(self._x)
+        x = x.reshape(-1).view(np.uint8)
         _step(self._variant, x, self._scale, self._theta, self._work, self._out)
         self.n_steps += 1
         y = self._decode(self._out)
@@ -175,6 +182,8 @@ class Stream:
         for which, parts in enumerate(self._parts()):
             for k, part in enumerate(parts):
                 part[...] = weights[k, "state"][which] if self._layout.learned_state else 0
+        if self._gaps is not None:
+            self._gaps.reset()
         self.n_steps = 0
 
     @property

@@ -17,6 +17,7 @@ from numba_lstm.estimators.architecture import CONSTRAINTS, ArchitectureMixin
 from numba_lstm.estimators.checks import check_parameters, check_X, validation_data
 from numba_lstm.estimators.fitted import FittedMixin
 from numba_lstm.estimators.targets import Targets, check_weights
+from numba_lstm.missing import MaskedSequences
 from numba_lstm.parameters import initialise
 from numba_lstm.sequences import Sequences
 
@@ -49,6 +50,7 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "warm_start": ["boolean"],
         "standardize": ["boolean"],
+        "missing": [StrOptions({"error", "mask"})],
         "dtype": "no_validation",  # checked in _check_parameters, with what NumPy takes
         "n_jobs": [None, Integral],
         "device": [str],
@@ -143,6 +145,9 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         else:
             attributes |= self._new_state(training, targets, dtype, random_state)
         for data in filter(None, (training, validation)):
+            if attributes["_masks"]:
+                F = data.sequences.n_inputs
+                data.sequences = MaskedSequences(data.sequences, attributes["input_mean_"][:F])
             data.class_weight = by_class
             data.target_mean = attributes["target_mean_"]
             data.target_scale = attributes["target_scale_"]
@@ -203,17 +208,19 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         """Attributes of an estimator before its first epoch."""
         from numba_lstm.training.optimizers import Optimizer
 
-        layout = self._make_layout(training.sequences.n_inputs, targets.n_outputs)
+        F, masks = training.sequences.n_inputs, self.missing == "mask"
+        layout = self._make_layout(3 * F if masks else F, targets.n_outputs)
         generator = np.random.default_rng(random_state.randint(2**31 - 1, size=4))
         mean, scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
         target_mean, target_scale = np.zeros(targets.n_columns), np.ones(targets.n_columns)
         if self.standardize:
-            mean, scale = training.input_statistics()
+            mean[:F], scale[:F] = training.input_statistics()
             if targets.classes is None:
                 target_mean, target_scale = training.target_statistics()
         return {
             "_targets": targets.description(),
             "_layout": layout,
+            "_masks": masks,
             "_generator": generator,
             "_optimizer": Optimizer(layout.decay_mask(dtype), self._solver_settings()),
             "theta_": initialise(layout, generator, dtype, self.forget_bias),
@@ -234,7 +241,7 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
 
     def _fitted_state(self):
         """Attributes to go on from: copies, so that a failed fit changes nothing."""
-        names = "_targets", "_layout", "input_mean_", "input_scale_", "target_mean_"
+        names = "_targets", "_layout", "_masks", "input_mean_", "input_scale_", "target_mean_"
         names += "target_scale_", "n_outputs_", "loss_curve_", "validation_scores_"
         state = {name: getattr(self, name) for name in names}
         for name in ("theta_", "_optimizer", "_generator"):
@@ -247,5 +254,6 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
         tags.target_tags.required = True
         return tags

@@ -51,6 +51,11 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
 
 def _check_unchanged(estimator, asked, dtype):
     """Refuse to go on with another network than was fitted."""
+    if (estimator.missing == "mask") != estimator._masks:
+        raise ValueError(
+            f"The estimator was fitted with missing={'mask' if estimator._masks else 'error'!r} "
+            f"and cannot go on with {estimator.missing!r}. Set warm_start=False or clone it."
+        )
     fitted = estimator._layout
     asked = asked._replace(n_inputs=fitted.n_inputs, n_outputs=fitted.n_outputs)
     if (asked, dtype) == (fitted, estimator.theta_.dtype):
@@ -80,7 +85,8 @@ def check_X(
     estimator: Any, X: Any, *, reset: bool, name: str = "X"
 ) -> tuple[Sequences, dict[str, Any]]:
     """Check X; return it and the attributes that scikit-learn's checks set."""
-    sequences = check_sequences(X, name=name)
+    allow_nan = estimator.missing == "mask" if reset else estimator._masks
+    sequences = check_sequences(X, name=name, allow_nan=allow_nan)
     names = ("n_features_in_", "feature_names_in_", "_n_inputs", "_was_2d")
     expected = None if reset else estimator._n_inputs
     if sequences.kind == "3-D" and sequences.n_inputs == expected and not estimator._was_2d:
@@ -163,7 +169,9 @@ def validation_data(estimator, attributes, training, targets, held_out, random_s
 
 
 def _held_out(estimator, training, targets, X_val, y_val, weight_val):
-    sequences, _ = check_X(estimator, X_val, reset=False, name="X_val")
+    probe = copy.copy(estimator)
+    probe._masks = estimator.missing == "mask"
+    sequences, _ = check_X(probe, X_val, reset=False, name="X_val")
     values = estimator._check_targets(y_val, sequences, targets, "y_val").values
     weight = check_weights(weight_val, len(sequences), "sample_weight_val")
     index = np.arange(len(sequences))

@@ -44,6 +44,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Whether inputs are standardised per feature with the
         mean and the standard deviation of the training part, batch by batch: X is not
         copied.
+    missing : {"error", "mask"}, default="error"
+        What to make of NaN in X. With "mask" a feature's last value stands in for it (before
+        the first the mean, or 0 without ``standardize``), and for each feature the network
+        sees two more: whether it is missing, and log(1 + steps since it was seen).
     {computing}
 
     Attributes
@@ -70,7 +74,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     n_outputs_ : int
         Outputs of the network.
     input_mean_, input_scale_ : ndarray of shape (F,)
-        Standardisation of the inputs.
+        Standardisation of the inputs; (3F,) with ``missing="mask"``.
     target_mean_, target_scale_ : ndarray of shape (1,)
         Standardisation of the targets: 0 and 1 here.
 
@@ -142,6 +146,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         epsilon: float = 1e-8,
         warm_start: bool = False,
         standardize: bool = True,
+        missing: str = "error",
         dtype: Any = "float32",
         n_jobs: int | None = None,
         device: str = "cpu",
@@ -186,6 +191,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.epsilon = epsilon
         self.warm_start = warm_start
         self.standardize = standardize
+        self.missing = missing
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.device = device
@@ -335,7 +341,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         from sklearn.metrics import accuracy_score
 
         predicted = self.predict(X)
-        sequences = check_sequences(X)
+        sequences = check_sequences(X, allow_nan=True)  # predict has checked that
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
         return accuracy_score(
             flat_labels(y, sequences, True),

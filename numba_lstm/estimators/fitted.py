@@ -16,6 +16,7 @@ from numba_lstm.estimators.state import (
     put_part_of_state,
     read_state,
 )
+from numba_lstm.missing import MaskedSequences
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Sequences
 
@@ -45,6 +46,7 @@ class FittedMixin:
 
     _layout: Layout
     _targets: Targets
+    _masks: bool
     theta_: np.ndarray
     input_mean_: np.ndarray
     input_scale_: np.ndarray
@@ -242,6 +244,8 @@ class FittedMixin:
         if not hasattr(self, "theta_"):
             check_is_fitted(self)
         sequences, _ = check_X(self, X, reset=False)
+        if self._masks:
+            sequences = MaskedSequences(sequences, self.input_mean_[: sequences.n_inputs])
         theta = self.theta_
         if type(theta) is not np.ndarray or not theta.flags.writeable:
             # An array that joblib maps from a file is another type to Numba.

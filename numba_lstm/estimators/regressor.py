@@ -46,6 +46,10 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Whether inputs are standardised per feature, and the targets per output, with the
         mean and the standard deviation of the training part, batch by batch: X is not
         copied.
+    missing : {"error", "mask"}, default="error"
+        What to make of NaN in X. With "mask" a feature's last value stands in for it (before
+        the first the mean, or 0 without ``standardize``), and for each feature the network
+        sees two more: whether it is missing, and log(1 + steps since it was seen).
     {computing}
 
     Attributes
@@ -71,7 +75,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     n_outputs_ : int
         Outputs of the network.
     input_mean_, input_scale_ : ndarray of shape (F,)
-        Standardisation of the inputs.
+        Standardisation of the inputs; (3F,) with ``missing="mask"``.
     target_mean_, target_scale_ : ndarray of shape (K,)
         Standardisation of the targets; predictions are scaled back.
 
@@ -147,6 +151,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         epsilon: float = 1e-8,
         warm_start: bool = False,
         standardize: bool = True,
+        missing: str = "error",
         dtype: Any = "float32",
         n_jobs: int | None = None,
         device: str = "cpu",
@@ -192,6 +197,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.epsilon = epsilon
         self.warm_start = warm_start
         self.standardize = standardize
+        self.missing = missing
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.device = device
@@ -283,7 +289,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         from sklearn.metrics import r2_score
 
         predicted = check_sequences(self.predict(X), name="predictions")
-        targets = self._check_targets(y, check_sequences(X), self._targets).values
+        targets = self._check_targets(y, check_sequences(X, allow_nan=True), self._targets).values
         weight = check_weights(sample_weight, len(predicted), "sample_weight")
         everything = np.arange(len(predicted))
         truth, found = targets.gather(everything)[0], predicted.gather(everything)[0]

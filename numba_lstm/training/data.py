@@ -124,6 +124,12 @@ def _statistics(chunks, where):
             if not weight.any():
                 continue
             scaler.partial_fit(values.astype(np.float64), sample_weight=weight)
+    unseen = np.asarray(scaler.n_samples_seen_) * np.ones(len(scaler.mean_)) == 0
+    if unseen.any():
+        raise ValueError(
+            f"{where} {np.argmax(unseen)} is NaN at every time step of the training part. Leave "
+            "such features out."
+        )
     finite = np.isfinite(scaler.mean_) & np.isfinite(scaler.scale_)
     if not finite.all():
         raise ValueError(

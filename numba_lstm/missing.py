@@ -1,0 +1,101 @@
+"""Sequences with gaps: inputs that are NaN, and channels that say so.
+
+Of each feature the network sees three: its last value seen, whether it is missing, and
+for how long, log(1 + steps since it was seen). Before a first value there is the mean.
+A sequence without gaps has zeros in the last two.
+
+Reference: Che et al., "Recurrent Neural Networks for Multivariate Time Series with Missing
+Values", Scientific Reports 8, 2018, which feeds masks and intervals to the network.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from numba_lstm.sequences import Sequences
+
+
+class MaskedSequences(Sequences):
+    """Sequences whose gaps are filled, with two more channels for each feature.
+
+    Parameters
+    ----------
+    sequences : Sequences
+        Sequences of F features, with NaN in them.
+    fill : ndarray of shape (F,)
+        What stands for a feature before it is first seen.
+    """
+
+    def __init__(self, sequences: Sequences, fill: np.ndarray) -> None:
+        super().__init__(sequences.data, sequences.kind, sequences.feature_names)
+        self._raw, self._fill = sequences, np.asarray(fill, np.float64)
+        self.n_inputs = 3 * sequences.n_inputs
+
+    def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Copy some sequences out, filled; see :meth:`Sequences.gather`."""
+        values, starts = self._raw.gather(index)
+        filled = np.empty((len(values), self.n_inputs), values.dtype)
+        begins = np.zeros(len(values), np.bool_)
+        begins[starts] = True
+        _kernel()(values, begins, self._fill.astype(values.dtype), filled)
+        return filled, starts
+
+    @functools.cached_property
+    def _rows(self):
+        return None  # nothing that a kernel could read lies anywhere
+
+
+@functools.cache
+def _kernel():
+    """Compile nothing, and do not import Numba, before there are gaps to fill."""
+    from numba_lstm._jit import kernel
+
+    return kernel(_fill_gaps)
+
+
+def _fill_gaps(values, begins, fill, filled):
+    """Fill rows of time steps; ``begins`` tells where a sequence does."""
+    n, F = values.shape
+    for j in range(F):
+        last, since = fill[j], 0
+        for t in range(n):
+            if begins[t]:
+                last, since = fill[j], 0
+            missing = np.isnan(values[t, j])
+            if missing:
+                since += 1
+            else:
+                last, since = values[t, j], 0
+            filled[t, j] = last
+            filled[t, F + j] = missing
+            filled[t, 2 * F + j] = np.log1p(since)
+
+
+class GapFiller:
+    """Fills the gaps of streams, one time step after the other.
+
+    Parameters
+    ----------
+    fill : ndarray of shape (F,)
+        What stands for a feature before it is first seen.
+    n : int
+        Streams side by side.
+    """
+
+    def __init__(self, fill: np.ndarray, n: int) -> None:
+        self._fill, self._n = fill, n
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self._last = np.tile(self._fill, (self._n, 1))
+        self._since = np.zeros(self._last.shape, np.int64)
+
+    def fill(self, x: np.ndarray) -> np.ndarray:
+        """Return what the network sees of a step x (n, F): (n, 3F)."""
+        missing = np.isnan(x)
+        self._last = np.where(missing, self._last, x)
+        self._since = np.where(missing, self._since + 1, 0)
+        return np.hstack([self._last, missing, np.log1p(self._since)])
