@@ -56,8 +56,8 @@ def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
         delta of the Huber loss or the quantile of the pinball loss.
     out : ndarray of shape (Q, K)
         Outputs of the network: values, or the logits of the classes.
-    y : ndarray of shape (Q, K) or, for the log-losses, (Q, 1)
-        Targets: values, or the index of the class.
+    y : ndarray of shape (Q, K) or, for LOG_LOSS, (Q, 1)
+        Targets: values, 0 or 1 for BINARY_LOG_LOSS, or the index of the class.
     weight : ndarray of shape (Q,)
         Weight of each row; a row of weight 0 adds exactly nothing.
     d_out : ndarray of shape (Q, K)
@@ -74,10 +74,13 @@ def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
             for k in range(K):
                 d_out[q, k] = 0
         elif kind == BINARY_LOG_LOSS:
-            z = out[q, 0]
-            value = max(z, type(z)(0.0)) + type(z)(math.log1p(math.exp(-abs(z)))) - y[q, 0] * z
-            total += np.float64(w * value)
-            d_out[q, 0] = w * (sigmoid(z) - y[q, 0])
+            share = w / type(w)(K)  # several columns are labels that do not exclude each other
+            for k in range(K):
+                z = out[q, k]
+                value = max(z, type(z)(0.0)) - y[q, k] * z
+                value += type(z)(math.log1p(math.exp(-abs(z))))
+                total += np.float64(share * value)
+                d_out[q, k] = share * (sigmoid(z) - y[q, k])
         elif kind == LOG_LOSS:
             top = out[q, 0]
             for k in range(1, K):
@@ -129,10 +132,11 @@ def null_output(
     """
     weight = weight.astype(np.float64)
     if kind in (BINARY_LOG_LOSS, LOG_LOSS):
-        n_classes = max(n_outputs, 2)
-        counts = np.bincount(y[:, 0].astype(np.int64), weight, minlength=n_classes)
-        logits = np.log(np.maximum(counts / counts.sum(), np.finfo(np.float64).tiny))
-        return logits[1:] - logits[:1] if kind == BINARY_LOG_LOSS else logits
+        classes = y if kind == BINARY_LOG_LOSS else y == np.arange(n_outputs)
+        share = np.average(classes.astype(np.float64), axis=0, weights=weight)
+        least = np.finfo(np.float64).tiny
+        logits = np.log(np.maximum(share, least))
+        return logits if kind == LOG_LOSS else logits - np.log(np.maximum(1 - share, least))
     if kind == SQUARED_ERROR:
         return np.average(y.astype(np.float64), axis=0, weights=weight)
     level = parameter if kind == QUANTILE else 0.5

@@ -62,6 +62,8 @@ class Problem:
         if loss == "log_loss":
             y = rng.integers(0, max(K, 2), (Q, 1))
             kind = losses.BINARY_LOG_LOSS if K == 1 else losses.LOG_LOSS
+        elif loss == "labels":
+            y, kind = rng.integers(0, 2, (Q, K)), losses.BINARY_LOG_LOSS
         else:
             y, kind = rng.standard_normal((Q, K)), KINDS[loss]
         weight = rng.uniform(0.2, 1.0, Q) / Q

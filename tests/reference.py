@@ -97,7 +97,10 @@ def loss(out, y, weight, kind, parameter=0.5):
             total += w * (np.log(np.exp(shifted).sum()) - shifted[int(t)])
             continue
         e = o - t
-        if kind == "squared_error":
+        if kind == "labels":
+            p = sigmoid(o)
+            values = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+        elif kind == "squared_error":
             values = e**2
         elif kind == "absolute_error":
             values = np.abs(e)

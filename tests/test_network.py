@@ -16,7 +16,7 @@ from numba_lstm.sequences import Batch
 LENGTHS = {"one length": [5] * 3, "ragged": [2, 6, 1, 4, 4], "one step": [1, 1]}
 LOSSES = [
     *(("squared_error", 2), ("absolute_error", 1), ("huber", 3), ("quantile", 2)),
-    *(("log_loss", 1), ("log_loss", 3)),
+    *(("log_loss", 1), ("log_loss", 3), ("labels", 3)),
 ]
 VECTORS = np.load(Path(__file__).parent / "data" / "torch_vectors.npz")
 CASES = sorted({name.split("/")[0] for name in VECTORS.files})

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class LSTMClassifier(ClassifierMixin, BaseLSTM):
     """Long Short-Term Memory network that predicts classes from sequences.
 
-    LSTM layers and a linear head with a logistic (two classes) or softmax output,
+    LSTM layers and a linear head with a logistic (two classes, or several labels for each
+    sequence: y of shape (N, n_classes), 0 or 1) or softmax output,
     trained on the log-loss by backpropagation through time. X is
     (n_samples, n_timesteps, n_features), or (n_samples, n_timesteps) with one feature,
     or a list of arrays of different lengths.
@@ -53,7 +54,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted.
+        The labels, sorted; the columns of y where a sequence may have several.
     {weights}
     n_iter_ : int
         Epochs run, over all calls that went on from one another.
@@ -264,7 +265,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         -------
         ndarray of shape (N,); with ``return_sequences`` (N, T), or for a list a list of \
                 N arrays (T_i,)
-            Labels.
+            Labels; (N, n_classes) of 0 and 1 where a sequence may have several.
         state : pair (h, c)
             With ``return_state``.
 
@@ -286,7 +287,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         Returns
         -------
-        ndarray of shape (N, n_classes); with ``return_sequences`` (N, T, n_classes), or for \
+        ndarray of shape (N, n_classes), of each label by itself where a sequence may have \
+                several; with ``return_sequences`` (N, T, n_classes), or for \
                 a list a list of N arrays (T_i, n_classes)
             Probabilities in float64, in the order of ``classes_``.
 
@@ -295,7 +297,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If X is not like the X that the estimator was fitted on.
         """
-        return self._predict(X, _probabilities)
+        return self._predict(X, expit if self._is_multilabel() else _probabilities)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of :meth:`predict_proba`, finite where the latter rounds to 0.
@@ -315,7 +317,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If X is not like the X that the estimator was fitted on.
         """
-        return self._predict(X, _log_probabilities)
+        return self._predict(X, log_expit if self._is_multilabel() else _log_probabilities)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of the predictions.
@@ -328,7 +330,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Returns
         -------
         float
-            Share of the right labels.
+            Share of the right labels; where a sequence may have several, of the sequences all
+            of whose labels are right.
 
         Raises
         ------
@@ -350,23 +353,36 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         )
 
     def _decode(self, out: np.ndarray) -> np.ndarray:
+        if self._targets.multilabel:
+            return (out > 0).astype(np.int64)
         return self.classes_[_log_probabilities(out).argmax(axis=1)]
+
+    def _is_multilabel(self):
+        check_is_fitted(self)
+        return self._targets.multilabel
 
     def _check_targets(
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"
     ) -> Targets:
-        classes = None if reference is None else reference.classes
         per_step = self.return_sequences if reference is None else reference.per_step
-        return check_labels(y, sequences, per_step, classes, self, name)
+        return check_labels(y, sequences, per_step, reference, self, name)
 
-    def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
+    def _loss_and_parameter(self, targets: Targets) -> tuple[int, float]:
         from numba_lstm.losses import BINARY_LOG_LOSS, LOG_LOSS
 
-        return (BINARY_LOG_LOSS if n_outputs == 1 else LOG_LOSS), 0.0
+        binary = targets.n_outputs == 1 or targets.multilabel
+        return (BINARY_LOG_LOSS if binary else LOG_LOSS), 0.0
 
     def _class_weight(
         self, targets: Targets, training: Dataset, classes_known: bool
     ) -> np.ndarray | None:
+        if targets.multilabel:
+            if self.class_weight is None:
+                return None
+            raise ValueError(
+                f"class_weight={self.class_weight!r} is for classes that exclude one another, "
+                "and y has several labels for each sequence. Leave it out."
+            )
         classes = np.asarray(targets.classes)
         codes, weight = training.all_targets(np.dtype(np.float64))
         present = np.bincount(codes[:, 0].astype(np.int64), weight, minlength=len(classes))
@@ -391,6 +407,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = True
+        tags.classifier_tags.multi_label = True
         return tags
 
 

@@ -56,7 +56,7 @@ class FittedMixin:
     recurrent_dropout: float
 
     @abstractmethod
-    def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
+    def _loss_and_parameter(self, targets: Targets) -> tuple[int, float]:
         """Return the loss's constant and its parameter."""
 
     @abstractmethod
@@ -273,7 +273,7 @@ class FittedMixin:
         from numba_lstm.cpu.workspace import Drops
         from numba_lstm.network import Network
 
-        loss, parameter = self._loss_and_parameter(attributes["_layout"].n_outputs)
+        loss, parameter = self._loss_and_parameter(attributes["_targets"])
         return Network(
             attributes["_layout"],
             attributes["theta_"].dtype,

@@ -303,7 +303,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         per_step = self.return_sequences if reference is None else reference.per_step
         return check_values(y, sequences, per_step, reference, self, name)
 
-    def _loss_and_parameter(self, n_outputs: int) -> tuple[int, float]:
+    def _loss_and_parameter(self, targets: Targets) -> tuple[int, float]:
         from numba_lstm.losses import REGRESSION_LOSSES
 
         parameter = self.quantile if self.loss == "quantile" else self.delta

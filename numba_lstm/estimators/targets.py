@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, is_multilabel
 from sklearn.utils.validation import (
     _num_samples,
     check_array,
@@ -34,6 +34,8 @@ class Targets:
         Whether there is a target for every time step.
     classes : ndarray of shape (n_classes,), optional
         The sorted labels of a classification.
+    multilabel : bool
+        Whether the classes do not exclude one another: values are 0 or 1 for each.
     """
 
     values: Any
@@ -41,11 +43,12 @@ class Targets:
     has_columns: bool
     per_step: bool
     classes: np.ndarray | None = None
+    multilabel: bool = False
 
     @property
     def n_columns(self) -> int:
         """Columns of ``values``."""
-        return self.n_outputs if self.classes is None else 1
+        return self.n_outputs if self.classes is None or self.multilabel else 1
 
     def description(self) -> Targets:
         """Return all but the values, to keep in the estimator."""
@@ -53,7 +56,8 @@ class Targets:
 
     def stratify(self) -> np.ndarray | None:
         """Return what a random split should keep the proportions of."""
-        return None if self.classes is None or self.per_step else self.values[:, 0]
+        one_class = self.classes is not None and not self.multilabel and not self.per_step
+        return self.values[:, 0] if one_class else None
 
 
 def _check_length(y: Any, n: int, name: str) -> None:
@@ -185,7 +189,7 @@ def check_labels(
     y: Any,
     sequences: Sequences,
     per_step: bool,
-    classes: np.ndarray | None,
+    reference: Targets | None,
     estimator: Any,
     name: str = "y",
 ) -> Targets:
@@ -194,9 +198,10 @@ def check_labels(
     Parameters
     ----------
     y : array-like of shape (N,); ``per_step``: (N, T), or a list of N arrays (T_i,)
-        Labels of any type that can be sorted.
-    classes : ndarray of shape (n_classes,) or None
-        The labels known already, which must contain those of y.
+        Labels of any type that can be sorted; or of shape (N, K), 1 for each of K labels
+        that a sequence has and else 0.
+    reference : Targets or None
+        Targets whose classes must contain those of y.
     sequences, per_step, estimator, name
         As in :func:`check_values`.
 
@@ -211,6 +216,9 @@ def check_labels(
         If the number or the shape does not fit, a label is unknown, or there is only
         one class.
     """
+    classes = None if reference is None else reference.classes
+    if reference.multilabel if reference is not None else not per_step and _is_indicator(y):
+        return _check_indicator(y, sequences, reference, name)
     flat = flat_labels(y, sequences, per_step, name)
     try:
         check_classification_targets(flat)
@@ -238,6 +246,29 @@ def check_labels(
         values = Sequences(np.split(values, np.cumsum(sequences.lengths)[:-1]), "list")
     n_outputs = 1 if len(found) == 2 else len(found)
     return Targets(values, n_outputs, False, per_step, found)
+
+
+def _is_indicator(y):
+    if getattr(y, "ndim", None) != 2 and not isinstance(y, list | tuple):
+        return False
+    return np.ndim(y) == 2 and is_multilabel(np.asarray(y))
+
+
+def _check_indicator(y, sequences, reference, name):
+    """Check labels (N, K), 0 or 1 for each, that do not exclude one another."""
+    _check_length(y, len(sequences), name)
+    values = np.asarray(check_array(y, dtype=np.float64, input_name=name))
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(
+            f"{name} holds {values[~np.isin(values, (0, 1))][0]}; with several labels for each "
+            "sequence it is 1 where a label applies and 0 where not."
+        )
+    n_labels = values.shape[1]
+    if reference is not None and n_labels != reference.n_outputs:
+        raise ValueError(
+            f"{name} has {n_labels} labels, but the network has {reference.n_outputs}."
+        )
+    return Targets(values, n_labels, True, False, np.arange(n_labels), multilabel=True)
 
 
 def flat_labels(y: Any, sequences: Sequences, per_step: bool, name: str = "y") -> np.ndarray:
