@@ -12,18 +12,9 @@ import numpy as np
 
 from numba_lstm.cpu import parallel
 from numba_lstm.cpu.plan import packed_rows, plan
+from numba_lstm.cpu.table import CELL, HEAD, part_of_cell
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import (
-    CELL,
-    GAP,
-    HEAD,
-    NOTHING,
-    Buffers,
-    Drops,
-    Inputs,
-    Targets,
-    part_of_cell,
-)
+from numba_lstm.cpu.workspace import GAP, NOTHING, Buffers, Drops, Inputs, Targets
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 

@@ -114,7 +114,8 @@ class Layout(NamedTuple):
         (width, width), (-1, "b_a") and (-1, "v_a") follow. Last come the weights of the linear
         head, (-1, "W") of shape (K, width) and (-1, "b") of shape (K,).
         """
-        K, shapes = self.n_outputs, {}
+        K = self.n_outputs
+        shapes: dict[tuple[int, str], tuple[int, ...]] = {}
         for k, cell in enumerate(self.cells):
             F, H = cell.n_inputs, cell.hidden_size
             shapes[k, "W"] = F + self.bias + H, 4 * H

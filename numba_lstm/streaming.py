@@ -13,8 +13,9 @@ from numba_lstm.cpu.cells import special
 from numba_lstm.cpu.gates import activate, standardise
 from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.panels import pack_share
+from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells, part_of_cell
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import CELL, HEAD, allocate, cell_part, n_cells, part_of_cell
+from numba_lstm.cpu.workspace import allocate
 from numba_lstm.missing import GapFiller
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import numpy as np
 from numba_lstm._jit import helper
 from numba_lstm.cpu.gates import activate, add_peephole_gradient, differentiate, standardise
 from numba_lstm.cpu.matmul import ADD, SET, fill_zeros, product
+from numba_lstm.cpu.table import CELL, HEAD
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import CELL, HEAD
 
 # Which way a skip connection is gone.
 FORWARD, BACKWARD = np.bool_(False), np.bool_(True)

@@ -7,8 +7,8 @@ import numpy as np
 from numba_lstm._jit import helper
 from numba_lstm.cpu.matmul import add_transposed_product, fill_zeros, share_of
 from numba_lstm.cpu.pooling import ATTENTION
+from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import CELL, HEAD, cell_part, n_cells
 
 
 @helper

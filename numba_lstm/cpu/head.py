@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from numba_lstm._jit import helper
 from numba_lstm.cpu.matmul import ADD, SET, product
+from numba_lstm.cpu.table import HEAD
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import HEAD
 from numba_lstm.losses import loss_rows
 
 

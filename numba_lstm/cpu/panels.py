@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from numba_lstm._jit import helper
 from numba_lstm.cpu.matmul import pack, pack_transposed, share_of
+from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import CELL, HEAD, cell_part, n_cells
 
 
 @helper

@@ -34,7 +34,8 @@ from numba_lstm.cpu.gradient import gradient_share
 from numba_lstm.cpu.head import head_loss, outputs
 from numba_lstm.cpu.panels import pack_backward_share, pack_share
 from numba_lstm.cpu.pooling import pool, unpool
-from numba_lstm.cpu.workspace import CELL, GAP, cell_part, n_cells
+from numba_lstm.cpu.table import CELL, cell_part, n_cells
+from numba_lstm.cpu.workspace import GAP
 
 
 @kernel

@@ -18,10 +18,10 @@ from numba_lstm._jit import helper
 from numba_lstm.activations import tanh
 from numba_lstm.cpu.cells import running
 from numba_lstm.cpu.matmul import SET, fill_zeros, product
+from numba_lstm.cpu.table import HEAD
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import HEAD
 
-# Indices into workspace.POOLING.
+# Indices into table.POOLING.
 NONE, MEAN, MAX, ATTENTION = range(4)
 
 

@@ -1,0 +1,202 @@
+"""The table of integers that tells kernels where the buffers of all cells lie.
+
+Of a matrix it holds the first element in the memory, rows and columns, which views.matrix
+makes a matrix of again: ``matrix(memory, table, cell_part(k) + CELL.gates)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numba_lstm._jit import helper
+
+POOLING = "last", "mean", "max", "attention"
+
+
+class CellColumns(NamedTuple):
+    """What the table holds of a cell, with S time steps and B sequences.
+
+    S counts those of a wave in training, of all in ``states``; a prediction has a row for
+    each sequence instead, in xh, gates and c. Rows are packed (cells.py). Of a matrix there
+    are the first element, rows and columns.
+
+    Attributes
+    ----------
+    xh : matrix (S, F + 1 + H or a little more)
+        Inputs x_t, a one, and the hidden state h_{t-1}; then padding, so that no two rows,
+        and no two threads, share a cache line.
+    gates : matrix (S, 4H)
+        The activated gates i, f, g, o; after the backward pass da.
+    c : matrix (B + S, H)
+        Cells; the last B rows are those before the first step.
+    tanh_c : matrix (S, H)
+        Hyperbolic tangent of the cell.
+    h : matrix (S or B, ...)
+        Where the hidden state goes, from column ``h_column`` on.
+    dh, dc : matrix (B, H)
+        Running gradients of the backward pass.
+    x, dx : matrix (S, F)
+        Outputs of the layer below and the gradient with respect to them; empty in the
+        first layer.
+    out, d_out : matrix (S or B, width)
+        Outputs of the layer, the cell's from ``column`` on, and the gradient.
+    packed_W, packed_W_hT, packed_W_xT : matrix
+        Weights in panels, two of them transposed.
+    W, W_x, W_h : matrix (F + 1 + H, 4H), without biases (F + H, 4H); (F, 4H); (H, 4H)
+        The weights, in theta or in its gradient; W_x empty in the first layer.
+    peephole : matrix (3, H)
+        p_i, p_f and p_o in theta, or zeros.
+    h_0, c_0 : matrix (1, H) or (B, H)
+        What the sequences begin with: zeros, or the same for all in theta, or of each.
+    d_initial : matrix (2, H)
+        Gradient of h_0 and c_0, where these are in theta.
+    extra : matrix (5 n_tasks, H)
+        For each block of a wave the gradients of peephole, h_0 and c_0.
+    x_mask, h_mask : matrix (B, F) and (B, H)
+        What a sequence's inputs and its h_{t-1} are multiplied by, to drop some; empty
+        where nothing is dropped.
+    h_column, column : int
+        Columns.
+    coupled, limited : bool
+        Whether the gates are coupled, and pre-activations clipped.
+    peeps, learned : bool
+        Whether peephole, and h_0 and c_0, are in theta.
+    zero : bool
+        Whether h_0 is zero.
+    reverse : bool
+        Whether it reads from the end.
+    every_step : bool
+        Whether its layer's outputs are kept at every step, or at the last only.
+    second, last : bool
+        Whether it is the second and whether it is the last direction of its layer.
+    merges, residual : bool
+        Whether the layer's outputs are other than h: merged, or with its inputs added.
+    divisor : int
+        What h is divided by in the outputs: 1, or 2 for the mean.
+    """
+
+    xh: Any
+    gates: Any
+    c: Any
+    tanh_c: Any
+    h: Any
+    dh: Any
+    dc: Any
+    x: Any
+    dx: Any
+    out: Any
+    d_out: Any
+    packed_W: Any
+    packed_W_hT: Any
+    packed_W_xT: Any
+    W: Any
+    W_x: Any
+    W_h: Any
+    peephole: Any
+    h_0: Any
+    c_0: Any
+    d_initial: Any
+    extra: Any
+    x_mask: Any
+    h_mask: Any
+    h_column: int
+    column: int
+    coupled: bool
+    limited: bool
+    peeps: bool
+    learned: bool
+    zero: bool
+    reverse: bool
+    every_step: bool
+    second: bool
+    last: bool
+    merges: bool
+    residual: bool
+    divisor: int
+
+
+class HeadColumns(NamedTuple):
+    """What the table holds of the head, with Q outputs of the network.
+
+    Attributes
+    ----------
+    rows, d_rows : matrix (S, width) or (B, width)
+        Outputs of the last layer and the gradient with respect to them.
+    h, d_h : matrix (S or B, width)
+        What the head sees and the gradient: these, or what they are pooled to.
+    out, d_out : matrix (Q, K)
+        Outputs and the loss's gradient with respect to them.
+    packed_W_y, packed_W_yT : matrix
+        Weights in panels, the latter transposed.
+    constants : matrix (1, 1)
+        The limit of the pre-activations.
+    row_loss : matrix (1, Q)
+        Weighted loss of each output.
+    W_y, b_y : matrix (K, width) and (1, K)
+        The weights, in theta or in its gradient.
+    u, alpha : matrix (S, width) and (S, 1)
+        What attention computes of each step: see pooling.py; empty without.
+    latest : matrix (B, width)
+        Time step of the greatest output, where that is what is seen.
+    sums : matrix (B, 2)
+        Sums over a sequence's steps.
+    W_a, b_a, v_a : matrix (width, width), (1, width) and (1, width)
+        Attention's weights, in theta or in its gradient.
+    packed_W_a, packed_W_aT : matrix
+        The first of them in panels, the latter transposed.
+    extra : matrix (2 n_tasks, width)
+        For each block of a wave the gradients of b_a and v_a.
+    scratch : matrix
+        Room for products, a row for each task: see matmul.scratch_size.
+    pooling : int
+        Which: an index into POOLING.
+    """
+
+    rows: Any
+    d_rows: Any
+    h: Any
+    d_h: Any
+    out: Any
+    d_out: Any
+    packed_W_y: Any
+    packed_W_yT: Any
+    constants: Any
+    row_loss: Any
+    W_y: Any
+    b_y: Any
+    u: Any
+    alpha: Any
+    latest: Any
+    sums: Any
+    W_a: Any
+    b_a: Any
+    v_a: Any
+    packed_W_a: Any
+    packed_W_aT: Any
+    extra: Any
+    scratch: Any
+    pooling: int
+
+
+def _columns(kind, n_matrices):
+    """Return where each field begins, of matrices with three numbers each, and their number."""
+    *columns, size = (3 * k - 2 * max(0, k - n_matrices) for k in range(len(kind._fields) + 1))
+    return kind(*columns), size
+
+
+HEAD, _HEAD_SIZE = _columns(HeadColumns, 23)
+CELL, _CELL_SIZE = _columns(CellColumns, 24)
+
+
+@helper
+def n_cells(table):
+    """Return how many cells a table has."""
+    return (table.size - _HEAD_SIZE) // _CELL_SIZE
+
+
+def part_of_cell(k: int) -> int:
+    """Return where in the table the part of cell k begins."""
+    return _HEAD_SIZE + k * _CELL_SIZE
+
+
+cell_part = helper(part_of_cell)  # which Python cannot call
