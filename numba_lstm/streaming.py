@@ -16,6 +16,7 @@ from numba_lstm.cpu.panels import pack_share
 from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells, part_of_cell
 from numba_lstm.cpu.views import matrix
 from numba_lstm.cpu.workspace import allocate
+from numba_lstm.estimators.state import as_arrays
 from numba_lstm.missing import GapFiller
 
 if TYPE_CHECKING:
@@ -203,15 +204,18 @@ class Stream:
     def state(self, state: tuple[Any, Any]) -> None:
         sizes = self._layout.hidden_sizes
         shapes = [(H,) if self._one else (self._n, H) for H in sizes]
-        if len(sizes) == 1:
-            state = tuple([part] for part in state)  # type: ignore[assignment]
-        values = [[np.asarray(part, self._theta.dtype) for part in parts] for parts in state]
+        pair = state if isinstance(state, list | tuple) and len(state) == 2 else (None, None)
+        values = [
+            as_arrays([part] if len(sizes) == 1 else part, self._theta.dtype) for part in pair
+        ]
         found = [[part.shape for part in parts] for parts in values]
         if found != [shapes, shapes]:
             needed = f"arrays of shape {shapes[0]}"
             if len(sizes) > 1:
                 needed = f"lists of arrays of the shapes {shapes}, one for each layer"
-            raise ValueError(f"The state is a pair (h, c) of {needed}; got the shapes {found}.")
+            raise ValueError(
+                f"The state is a pair (h, c) of {needed}, of numbers; got the shapes {found}."
+            )
         if not all(np.isfinite(part).all() for parts in values for part in parts):
             raise ValueError("The state contains NaN or infinity.")
         for parts, given in zip(self._parts(), values, strict=True):

@@ -47,7 +47,8 @@ def layers(x, weights, direction="forward", merge="concat", residual=False, **va
     while f"weight_ih_l{layer}" in weights:
         hs, finals = [], []
         names = [f"l{layer}"] + [f"l{layer}_reverse"] * (direction == "both")
-        for name, backwards in zip(names, [direction == "reverse", True], strict=False):
+        ways = [direction == "reverse", True][: len(names)]
+        for name, backwards in zip(names, ways, strict=True):
             h = lstm(x[::-1] if backwards else x, weights, name, **variant)[0]
             finals.append(h[-1])
             hs.append(h[::-1] if backwards else h)
@@ -57,7 +58,13 @@ def layers(x, weights, direction="forward", merge="concat", residual=False, **va
             parts = len(hs) if merge == "mean" else 1
             out, final = sum(hs) / parts, sum(finals) / parts
         if residual and layer > 0:
-            out, final = out + x, final + x[-1]
+            ends = [x[0 if backwards else -1] for backwards in ways]
+            if merge == "concat":
+                H = hs[0].shape[1]
+                end = np.concatenate([e[k * H : (k + 1) * H] for k, e in enumerate(ends)])
+            else:
+                end = sum(ends) / len(ends)
+            out, final = out + x, final + end
         pairs.append((out, final))
         x, layer = out, layer + 1
     return pairs

@@ -91,12 +91,16 @@ def test_the_past_is_enough_forwards_and_the_future_backwards():
     assert backwards < 0.5 * forwards
 
 
-def test_a_sequence_backwards_is_the_reversed_sequence():
-    one, other = model(), model(go_backwards=True)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_layers": 3, "residual": True}, {"num_layers": 2, "pooling": "attention"}],
+)
+def test_a_sequence_backwards_is_the_reversed_sequence(options):
+    one, other = model(**options), model(go_backwards=True, **options)
     one.fit(X[:, ::-1], Y)
     other.fit(X, Y)
     # The rows of the weights' gradient are summed in another order.
-    np.testing.assert_allclose(one.predict(X[:, ::-1]), other.predict(X), rtol=1e-5)
+    np.testing.assert_allclose(one.predict(X[:, ::-1]), other.predict(X), rtol=1e-4)
 
 
 def test_sizes_by_layer_and_their_names():
@@ -143,6 +147,8 @@ def test_classifier_of_steps():
         ({"hidden_size": [4, 0]}, "a positive integer, or one for each layer"),
         ({"hidden_size": [4, 2.5]}, "a positive integer, or one for each layer"),
         ({"hidden_size": [4, True]}, "a positive integer, or one for each layer"),
+        ({"hidden_size": True}, "a positive integer, or one for each layer"),
+        ({"hidden_size": [[4], [3]]}, "a positive integer, or one for each layer"),
     ],
 )
 def test_what_contradicts_itself_is_refused(options, message):
@@ -188,12 +194,7 @@ def test_attention_finds_the_step_that_counts():
     where = rng.integers(0, 20, 600)
     X[:, :, 1] = np.arange(20) == where[:, np.newaxis]
     y = X[np.arange(600), where, 0]
-    options = {
-        "hidden_size": 8,
-        "max_iter": 60,
-        "learning_rate_init": 0.02,
-        "pooling": "attention",
-    }
+    options = {"hidden_size": 8, "max_iter": 60, "learning_rate_init": 0.02}
     fitted = model(pooling="attention", **options).fit(X[:500], y[:500])
     assert fitted.score(X[500:], y[500:]) > 0.95
     weights = fitted.attention_weights(X[500:])
@@ -255,3 +256,13 @@ def test_no_stream_of_what_pools():
 def test_layouts_are_compared_by_what_they_are():
     assert Layout(2, (3,), 1) == Layout(2, (3,), 1, "forward", "concat", False)
     assert Layout(2, (3, 3), 1).size > Layout(2, (3,), 1).size
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [({}, {"merge_mode": "sum"}), ({}, {"residual": True}), ({}, {"hidden_size": np.int64(4)})],
+)
+def test_what_makes_no_difference_does_not_stop_a_fit_that_goes_on(options, idle):
+    fitted = model(warm_start=True, **options).fit(X, Y)
+    fitted.set_params(**idle).fit(X, Y)
+    assert fitted.n_iter_ == 6

@@ -633,3 +633,16 @@ def test_missing_targets_that_make_no_sense():
         regressor(return_sequences=True).fit(X_STEPS, y)
     with pytest.raises(ValueError, match="NaN"):
         regressor().fit(X_STEPS, np.where(np.arange(20) == 3, np.nan, y[:, 0, 1]))
+
+
+def test_targets_known_where_nothing_counts():
+    y = np.full((20, 6), np.nan)
+    y[0] = 1.0
+    weight = np.r_[0.0, np.ones(19)]
+    for options in ({}, {"standardize": False}):
+        with pytest.raises(ValueError, match="All weights are zero"):
+            regressor(return_sequences=True, **options).fit(X_STEPS, y, sample_weight=weight)
+    for seed in range(4):
+        stopping = regressor(return_sequences=True, early_stopping=True, random_state=seed)
+        with pytest.raises(ValueError, match="no target with a weight"):
+            stopping.fit(X_STEPS, y)

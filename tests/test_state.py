@@ -89,12 +89,32 @@ def test_classes():
     [
         (np.zeros((12, 4)), "is a ndarray; it is a pair"),
         ((np.zeros((12, 4)),), "it is a pair"),
-        ((np.zeros((12, 4)), np.zeros((11, 4))), r"c of initial_state has the shapes \[\(11, 4"),
-        ((np.zeros((12, 3)), np.zeros((12, 4))), r"h of initial_state has the shapes \[\(12, 3"),
-        ((np.zeros((12, 4)), np.full((12, 4), "a")), "dtypes"),
+        ((np.zeros((12, 4)), np.zeros((11, 4))), r"c of initial_state is of shapes \[\(11, 4"),
+        ((np.zeros((12, 3)), np.zeros((12, 4))), r"h of initial_state is of shapes \[\(12, 3"),
+        ((np.zeros((12, 4)), np.full((12, 4), "a")), "c of initial_state is no numbers"),
+        ((np.full((12, 4), 1e300),) * 2, "h of initial_state contains NaN or infinity, or what"),
+        ((None, None), "h of initial_state is no numbers"),
         ((np.zeros((12, 4)), np.full((12, 4), np.nan)), "c of initial_state contains NaN"),
     ],
 )
 def test_a_state_of_the_wrong_kind_is_refused(state, message):
     with pytest.raises(ValueError, match=message):
         fitted().predict(X, initial_state=state)
+
+
+@pytest.mark.parametrize("state", [(None, None), (1, 2), None, ([[0.0], [0.0, 1.0]], 1)])
+def test_a_state_of_several_layers_that_is_none(state):
+    model = LSTMRegressor(4, num_layers=2, max_iter=1).fit(X, Y[:, -1])
+    with pytest.raises(ValueError, match="state"):
+        model.stream().state = state
+    if state is not None:
+        with pytest.raises(ValueError, match="state"):
+            model.predict(X, initial_state=state)
+
+
+def test_probabilities_go_on_as_well():
+    labels = np.where(Y > 0, "up", "down")
+    model = LSTMClassifier(4, return_sequences=True, max_iter=3, random_state=0).fit(X, labels)
+    first, state = model.predict_proba(X[:, :4], return_state=True)
+    then = model.predict_proba(X[:, 4:], initial_state=state)
+    np.testing.assert_array_equal(np.hstack([first, then]), model.predict_proba(X))

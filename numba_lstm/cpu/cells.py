@@ -258,8 +258,9 @@ def merge_outputs(memory, table, cell, ends, s, e, base, first, every_step):
 def skip(memory, table, cell, back, ends, s, e, base, first, every_step):
     """Add a layer's inputs to its outputs, or with ``back`` the outputs' gradient to theirs.
 
-    Rows of the outputs are time steps, or the sequences from ``first`` on, to which belong
-    the inputs of their last steps.
+    Rows of the outputs are time steps, or the sequences from ``first`` on. To these belong
+    the inputs of the step that each direction ends with: the last, or backwards the first;
+    where the directions' outputs are one, half of each.
     """
     # Backwards the last direction comes first, and inputs are masked before this.
     due = not table[cell + CELL.second] if back else table[cell + CELL.last]
@@ -267,14 +268,31 @@ def skip(memory, table, cell, back, ends, s, e, base, first, every_step):
         return
     x = matrix(memory, table, cell + (CELL.dx if back else CELL.x))
     out = matrix(memory, table, cell + (CELL.d_out if back else CELL.out))
+    width, H = x.shape[1], table[cell + CELL.c + 2]
+    both = table[cell + CELL.second] != 0 or not table[cell + CELL.last]
+    # Columns up to ``onward`` go with the last step, those from ``backward`` on with the first.
+    onward, backward = (0, 0) if table[cell + CELL.reverse] else (width, width)
+    if both:
+        onward, backward = (H, H) if width > H else (width, 0)
+    share = type(x[0, 0])(0.5 if onward > backward else 1.0)
     t, n, p = 0, e - s, ends[s] - base
     while n > 0:
         n_next = running(ends, t + 1, s, e, n)
-        for r in range(0 if every_step else n_next, n):
+        for r in range(n):
             row = p + r if every_step else first + r
-            for j in range(x.shape[1]):
+            begin, end = 0, width
+            scale = share
+            if every_step or (t == 0 and r >= n_next):
+                scale = type(x[0, 0])(1.0)
+            elif t == 0:
+                begin = backward
+            elif r >= n_next:
+                end = onward
+            else:
+                continue
+            for j in range(begin, end):
                 if back:
-                    x[p + r, j] += out[row, j]
+                    x[p + r, j] += scale * out[row, j]
                 else:
-                    out[row, j] += x[p + r, j]
+                    out[row, j] += scale * x[p + r, j]
         t, p, n = t + 1, p + n, n_next

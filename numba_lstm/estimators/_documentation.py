@@ -23,7 +23,8 @@ _NETWORK = """
     bias : bool, default=True
         Whether the gates have biases.
     forget_bias : float, default=1.0
-        What the forget gates' biases begin with: above 0 a cell remembers at first.
+        What the forget gates' biases begin with, if there are any: above 0 a cell remembers
+        at first. From -1000 to 1000.
     peephole : bool, default=False
         Whether the gates also see the cell, each unit its own: input and forget gate
         c_{t-1}, the output gate c_t (Gers et al. 2002). Such weights begin with 0.

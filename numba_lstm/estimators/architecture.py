@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from numba_lstm.parameters import Layout
@@ -20,7 +21,7 @@ CONSTRAINTS: dict[str, Any] = {
     "go_backwards": ["boolean"],
     "residual": ["boolean"],
     "bias": ["boolean"],
-    "forget_bias": [Interval(Real, None, None, closed="neither")],
+    "forget_bias": [Interval(Real, -1000, 1000, closed="both")],
     "peephole": ["boolean"],
     "coupled_gates": ["boolean"],
     "cell_clip": [Interval(Real, 0, None, closed="neither"), None],
@@ -70,13 +71,15 @@ class ArchitectureMixin:
                 "return_sequences=True asks for an output at each. Use one or the other."
             )
         direction = "reverse" if self.go_backwards else "forward"
+        sizes = self._hidden_sizes()
         layout = Layout(
             n_inputs,
-            self._hidden_sizes(),
+            sizes,
             n_outputs,
             "both" if self.bidirectional else direction,
-            self.merge_mode,
-            bool(self.residual),
+            # What makes no difference is no reason to refuse to go on, or to compile.
+            self.merge_mode if self.bidirectional else "concat",
+            bool(self.residual) and len(sizes) > 1,
             bias=bool(self.bias),
             peephole=bool(self.peephole),
             coupled=bool(self.coupled_gates),
@@ -92,16 +95,17 @@ class ArchitectureMixin:
         return layout
 
     def _hidden_sizes(self) -> tuple[int, ...]:
-        given = self.hidden_size
-        if isinstance(given, Integral):
-            return (int(given),) * self.num_layers
-        sizes = list(given)  # type: ignore[arg-type]
+        given: Any = self.hidden_size
+        alone = np.ndim(given) == 0
+        sizes = [given] if alone else list(given)
         if not sizes or not all(
             isinstance(H, Integral) and not isinstance(H, bool) and H >= 1 for H in sizes
         ):
             raise ValueError(
                 f"hidden_size={given!r}: pass a positive integer, or one for each layer."
             )
+        if alone:
+            return (int(given),) * self.num_layers
         if self.num_layers not in (1, len(sizes)):
             raise ValueError(
                 f"hidden_size={given!r} has {len(sizes)} sizes and num_layers="

@@ -37,7 +37,7 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
             f"dropout={estimator.dropout} drops what goes from one layer to the next, and there "
             "is one layer only. Use input_dropout or recurrent_dropout, or more layers.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,  # this, _fit, fit and scikit-learn's wrapper lie between
         )
     if continued:
         _check_unchanged(estimator, asked, dtype)
@@ -159,11 +159,10 @@ def validation_data(estimator, attributes, training, targets, held_out, random_s
             f"sequences aside for validation, which is not possible: {str(error).rstrip('.')}. "
             "Pass more data, another validation_fraction, or X_val and y_val."
         ) from error
-    n_targets = training.sequences.lengths[held].sum() if targets.per_step else len(held)
-    if n_targets < 2 or not (training.weight[held].any() and training.weight[kept].any()):
+    if training.subset(held).n_counted() < 2 or training.subset(kept).n_counted() < 1:
         raise ValueError(
-            f"The validation part has {len(held)} of {n} sequences: too small, or without "
-            "weight. Increase validation_fraction, or pass X_val and y_val."
+            f"The validation part has {len(held)} of {n} sequences: too small, or it or the rest "
+            "has no target with a weight. Increase validation_fraction, or pass X_val and y_val."
         )
     return training.subset(np.sort(kept)), training.subset(np.sort(held))
 

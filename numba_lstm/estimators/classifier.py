@@ -259,7 +259,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             for several layers lists of these; (N, 2H) where a layer is bidirectional. None
             is the beginning of a sequence: zeros, or what was learned.
         return_state : bool, default=False
-            Whether to return what the sequences end with, too, to go on from it.
+            Whether to return what the sequences end with, too. To go on from it is to have
+            been given the whole, but for what pools over time or reads backwards.
 
         Returns
         -------
@@ -277,13 +278,17 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         """
         return self._predict(X, self._decode, initial_state, return_state)
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(
+        self, X: Any, *, initial_state: Any = None, return_state: bool = False
+    ) -> Any:
         """Predict the probability of each class.
 
         Parameters
         ----------
         X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
             Sequences.
+        initial_state, return_state
+            As in ``predict``.
 
         Returns
         -------
@@ -291,13 +296,17 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 several; with ``return_sequences`` (N, T, n_classes), or for \
                 a list a list of N arrays (T_i, n_classes)
             Probabilities in float64, in the order of ``classes_``.
+        state : pair (h, c)
+            With ``return_state``.
 
         Raises
         ------
         ValueError
-            If X is not like the X that the estimator was fitted on.
+            If X is not like the X that the estimator was fitted on, or ``initial_state`` does
+            not fit.
         """
-        return self._predict(X, expit if self._is_multilabel() else _probabilities)
+        decode = expit if self._is_multilabel() else _probabilities
+        return self._predict(X, decode, initial_state, return_state)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithm of :meth:`predict_proba`, finite where the latter rounds to 0.

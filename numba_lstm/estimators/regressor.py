@@ -242,7 +242,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             for several layers lists of these; (N, 2H) where a layer is bidirectional. None
             is the beginning of a sequence: zeros, or what was learned.
         return_state : bool, default=False
-            Whether to return what the sequences end with, too, to go on from it.
+            Whether to return what the sequences end with, too. To go on from it is to have
+            been given the whole, but for what pools over time or reads backwards.
 
         Returns
         -------

@@ -33,20 +33,35 @@ def read_state(given: Any, state: State, layout: Layout) -> None:
         raise ValueError(
             f"initial_state is a {type(given).__name__}; it is a pair (h, c) of {needed}."
         )
+    dtype = state.h[0].dtype
     for part, target, name in zip(given, state, "hc", strict=True):
-        arrays = [np.asarray(array) for array in (part if many else [part])]
+        arrays = as_arrays(part if many else [part], dtype)
         found = [array.shape for array in arrays]
-        if found != shapes or any(array.dtype.kind not in "fiub" for array in arrays):
+        if found != shapes:
+            what = f"of shapes {found}" if arrays else "no numbers"
             raise ValueError(
-                f"{name} of initial_state has the shapes {found} and the dtypes "
-                f"{[str(array.dtype) for array in arrays]}; a state of {N} sequences is a pair "
-                f"(h, c) of {needed}, of numbers."
+                f"{name} of initial_state is {what}; a state of {N} sequences is a pair (h, c) of "
+                f"{needed}."
             )
         if not all(np.isfinite(array).all() for array in arrays):
-            raise ValueError(f"{name} of initial_state contains NaN or infinity.")
+            raise ValueError(
+                f"{name} of initial_state contains NaN or infinity, or what {dtype} cannot hold."
+            )
         for k, cell in enumerate(layout.cells):
             columns = arrays[cell.layer].reshape(N, -1, cell.hidden_size)
             target[k][...] = columns[:, k % directions]
+
+
+def as_arrays(parts: Any, dtype: np.dtype) -> list[np.ndarray]:
+    """Return a list of arrays of numbers, an empty one if these are none."""
+    try:
+        arrays = [np.asarray(part) for part in parts]
+    except (TypeError, ValueError):
+        return []
+    if any(array.dtype.kind not in "fiub" for array in arrays):
+        return []
+    with np.errstate(over="ignore"):
+        return [array.astype(dtype) for array in arrays]
 
 
 def public_state(state: State, layout: Layout) -> tuple[Any, Any]:

@@ -48,9 +48,14 @@ class Dataset:
         if not total > 0:
             raise ValueError(
                 "All weights are zero in the training or in the validation part of the data "
-                "(sample_weight times class_weight): nothing is left to compute a loss of."
+                "(sample_weight times class_weight; a step whose target is NaN has none): "
+                "nothing is left to compute a loss of."
             )
         return float(total) / len(self)
+
+    def n_counted(self) -> int:
+        """How many targets have a weight."""
+        return sum(int(np.sum(self._targets_and_weight(i)[1] > 0)) for i in self.parts())
 
     def subset(self, index: np.ndarray) -> Dataset:
         """Return a part of the data, which shares its arrays."""
@@ -124,6 +129,11 @@ def _statistics(chunks, where):
             if not weight.any():
                 continue
             scaler.partial_fit(values.astype(np.float64), sample_weight=weight)
+    if not hasattr(scaler, "mean_"):
+        raise ValueError(
+            "All weights are zero in the training part of the data, as far as "
+            f"{where.split(',')[0]} is known: nothing is left to learn from."
+        )
     unseen = np.asarray(scaler.n_samples_seen_) * np.ones(len(scaler.mean_)) == 0
     if unseen.any():
         raise ValueError(
