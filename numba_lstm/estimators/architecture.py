@@ -99,7 +99,7 @@ class ArchitectureMixin:
         alone = np.ndim(given) == 0
         sizes = [given] if alone else list(given)
         if not sizes or not all(
-            isinstance(H, Integral) and not isinstance(H, bool) and H >= 1 for H in sizes
+            isinstance(H, Integral) and not isinstance(H, bool) and int(H) >= 1 for H in sizes
         ):
             raise ValueError(
                 f"hidden_size={given!r}: pass a positive integer, or one for each layer."
