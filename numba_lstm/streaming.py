@@ -117,8 +117,8 @@ class Stream:
         if layout.direction != "forward":
             raise ValueError(
                 "A stream takes in one time step after the other, but this network reads "
-                f"sequences from their end, too (direction {layout.direction}). Fit one with "
-                "bidirectional=False and go_backwards=False."
+                "sequences from their end. Fit one with bidirectional=False and "
+                "go_backwards=False."
             )
         if layout.pooling != "last":
             raise ValueError(
@@ -170,7 +170,10 @@ class Stream:
         self._x[...] = given.reshape(shape)
         wrong = ~np.isfinite(self._x) if self._gaps is None else np.isinf(self._x)
         if wrong.any():
-            raise ValueError("x contains NaN or infinity. Impute such values first.")
+            raise ValueError(
+                "x contains NaN or infinity. Impute such values first, or for NaN fit with "
+                "missing='mask'."
+            )
         x = self._x if self._gaps is None else self._gaps.fill(self._x)
         x = x.reshape(-1).view(np.uint8)
         _step(self._variant, x, self._scale, self._theta, self._work, self._out)
@@ -202,6 +205,11 @@ class Stream:
 
     @state.setter
     def state(self, state: tuple[Any, Any]) -> None:
+        if self._gaps is not None:
+            raise ValueError(
+                "With missing='mask' what was last seen of each feature counts, too, and is not "
+                "part of the state. Copy (copy.deepcopy) or pickle the whole stream instead."
+            )
         sizes = self._layout.hidden_sizes
         shapes = [(H,) if self._one else (self._n, H) for H in sizes]
         pair = state if isinstance(state, list | tuple) and len(state) == 2 else (None, None)

@@ -121,3 +121,22 @@ def test_what_is_refused():
         complete.set_params(missing="mask").predict(GAPS)
     with pytest.raises(ValueError, match="infinity"):
         fitted.stream().step([np.inf, 0])
+
+
+def test_a_gap_where_training_had_none_is_the_last_value():
+    """What was never seen is not trained, and begins with 0."""
+    fitted = model(max_iter=5).fit(X, Y)
+    filled = X.copy()
+    filled[:, 4] = filled[:, 3]
+    gappy = X.copy()
+    gappy[:, 4] = np.nan
+    np.testing.assert_array_equal(fitted.predict(gappy), fitted.predict(filled))
+
+
+def test_a_state_would_not_be_the_whole():
+    fitted = model().fit(GAPS, Y)
+    with pytest.raises(ValueError, match="what was last seen"):
+        fitted.predict(GAPS, return_state=True)
+    stream = fitted.stream()
+    with pytest.raises(ValueError, match="what was last seen"):
+        stream.state = stream.state

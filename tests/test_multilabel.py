@@ -57,3 +57,11 @@ def test_what_goes_with_classes_only():
         model(class_weight="balanced").fit(X, Y)
     with pytest.raises(ValueError, match="y"):
         model().fit(X, Y + 1)
+
+
+def test_as_many_labels_as_steps_may_be_a_mistake():
+    steps = (X[:, :, 0] > 0).astype(int)
+    with pytest.warns(UserWarning, match="Set return_sequences=True if"):
+        model(max_iter=1).fit(X, steps)
+    with pytest.raises(ValueError, match="Set return_sequences=True for one"):
+        model(max_iter=1).fit(X, np.where(steps, "up", "down"))

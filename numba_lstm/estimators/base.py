@@ -212,6 +212,13 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         layout = self._make_layout(3 * F if masks else F, targets.n_outputs)
         generator = np.random.default_rng(random_state.randint(2**31 - 1, size=4))
         mean, scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
+        theta = initialise(layout, generator, dtype, self.forget_bias)
+        if masks:
+            # Where no gap is seen in training, none of these is trained: they begin with 0,
+            # so that a gap is then what the last value makes of it.
+            for k, cell in enumerate(layout.cells):
+                if cell.layer == 0:
+                    layout.views(theta)[k, "W"][F : 3 * F] = 0
         target_mean, target_scale = np.zeros(targets.n_columns), np.ones(targets.n_columns)
         if self.standardize:
             mean[:F], scale[:F] = training.input_statistics()
@@ -223,7 +230,7 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             "_masks": masks,
             "_generator": generator,
             "_optimizer": Optimizer(layout.decay_mask(dtype), self._solver_settings()),
-            "theta_": initialise(layout, generator, dtype, self.forget_bias),
+            "theta_": theta,
             "input_mean_": mean,
             "input_scale_": scale,
             "target_mean_": target_mean,

@@ -68,7 +68,9 @@ def _check_unchanged(estimator, asked, dtype):
 
 def _describe(layout, dtype):
     sizes = layout.hidden_sizes
-    words = [f"hidden_size={sizes[0] if len(sizes) == 1 else sizes}"]
+    same = len(set(sizes)) == 1
+    words = [f"hidden_size={sizes[0] if same else sizes}"]
+    words += [f"num_layers={len(sizes)}"] * (same and len(sizes) > 1)
     words += [f"direction {layout.direction}"] * (layout.direction != "forward")
     words += [f"merge_mode={layout.merge!r}"] * (layout.direction == "both")
     words += ["residual=True"] * layout.residual

@@ -89,7 +89,8 @@ class FittedMixin:
         -------
         h, c : ndarray of shape (N, T, H), or list of N arrays (T_i, H) for a list
             In the estimator's dtype. Of a bidirectional layer (N, T, 2H): the direction
-            that reads on, then the one that reads backwards.
+            that reads on, then the one that reads backwards. h as the cells have it, before
+            directions are merged and, with ``residual``, inputs are added.
 
         Raises
         ------
@@ -205,6 +206,11 @@ class FittedMixin:
         prepared = self._prepare(X)
         sequences, network, theta = prepared
         state = None
+        if self._masks and (initial_state is not None or return_state):
+            raise ValueError(
+                "With missing='mask' what was last seen of each feature counts, too, and is not "
+                "part of a state. Predict whole sequences, or step by step with stream()."
+            )
         if initial_state is not None or return_state:
             state = network.first_state(theta, len(sequences))
         if initial_state is not None:
@@ -283,5 +289,9 @@ class FittedMixin:
             mean=attributes["input_mean_"],
             scale=attributes["input_scale_"],
             n_threads=resolve_n_jobs(self.n_jobs),
-            dropout=Drops(self.input_dropout, self.dropout, self.recurrent_dropout),
+            dropout=Drops(
+                self.input_dropout,
+                self.dropout if len(attributes["_layout"].hidden_sizes) > 1 else 0.0,
+                self.recurrent_dropout,
+            ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
@@ -264,6 +265,14 @@ def _check_indicator(y, sequences, reference, name):
             "sequence it is 1 where a label applies and 0 where not."
         )
     n_labels = values.shape[1]
+    if reference is None and n_labels > 2 and (sequences.lengths == n_labels).all():
+        warnings.warn(
+            f"{name} has {n_labels} columns, as many as X has time steps, and is taken for "
+            f"{n_labels} labels for each sequence. Set return_sequences=True if it has one for "
+            "each time step.",
+            UserWarning,
+            stacklevel=6,  # what leads here from fit
+        )
     if reference is not None and n_labels != reference.n_outputs:
         raise ValueError(
             f"{name} has {n_labels} labels, but the network has {reference.n_outputs}."
@@ -291,7 +300,13 @@ def flat_labels(y: Any, sequences: Sequences, per_step: bool, name: str = "y") -
     """
     _check_length(y, len(sequences), name)
     if not per_step:
-        flat = check_array(y, ensure_2d=False, dtype=None, input_name=name)
+        flat = check_array(y, ensure_2d=False, dtype=None, input_name=name, allow_nd=True)
+        if flat.ndim > 1 and flat[0].size > 1:
+            raise ValueError(
+                f"y should be a 1d array, got an array of shape {flat.shape} instead: {name} has "
+                "a label for each sequence. Set return_sequences=True for one at every time step; "
+                "several labels for each sequence are given as 0 and 1 in a column for each."
+            )
         return column_or_1d(flat, warn=True)
     _check_not_flat(y, name)
     rows = np.asarray(y) if hasattr(y, "columns") else y  # a frame yields its columns
