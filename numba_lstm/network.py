@@ -185,7 +185,7 @@ class Network:
     def _forward(self, theta, batch, state):
         """Run a prediction; return its buffers and how the batch was cut up."""
         self._check_vector(theta, "theta")
-        cut, inputs = self._prepare(batch)
+        cut, inputs = self._prepare(batch, keeps=False)
         S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
         # One layer keeps no row for each time step.
         keeps = self.per_step or not self._ends_last or len(self.layout.hidden_sizes) > 1
@@ -284,9 +284,9 @@ class Network:
                 f"and shape {(self.layout.size,)}."
             )
 
-    def _prepare(self, batch):
+    def _prepare(self, batch, keeps=True):
         """Return how a batch is cut up, and its inputs as the kernels take them."""
-        cut = plan(batch.lengths, self.layout, self.dtype.itemsize, self.n_threads)
+        cut = plan(batch.lengths, self.layout, self.dtype.itemsize, self.n_threads, keeps)
         values, starts = np.ascontiguousarray(batch.values), np.ascontiguousarray(batch.starts)
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)

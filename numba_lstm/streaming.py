@@ -68,9 +68,9 @@ def _step(variant, x, scale, theta, work, out):
                 if below.shape[1] < R - H:
                     xh[r, R - H - 1] = 1
         product(xh, 0, R, packed_W, gates, 0, n, SET)
-        nothing = matrix(memory, table, cell + CELL.tanh_c)
+        tanh_c = matrix(memory, table, cell + CELL.tanh_c)
         what = special(variant, theta, memory, table, cell)
-        activate(what, gates, 0, c, 0, 0, nothing, h, 0, 0, xh, R - H, 0, n, n)
+        activate(what, gates, 0, c, 0, 0, tanh_c, h, 0, 0, xh, R - H, 0, n, n)
         if table[cell + CELL.residual]:
             layer = matrix(memory, table, cell + CELL.out)
             for r in range(n):

@@ -44,9 +44,9 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
     ``variant`` is None for plain cells, else True: so that what is special is not compiled
     before it is used. ``cell`` is where the cell's part of the table begins. With
     ``every_step`` row p of h is h_t of packed row p, else rows from ``first`` on are the
-    sequences' last hidden states. Where tanh_c has no rows nothing else is kept: each
-    sequence has one row of xh, gates and c, from row ``first`` on. Each number is computed
-    alike, to the last bit.
+    sequences' last hidden states. In a prediction nothing else is kept: each sequence has one
+    row of xh, gates, c and tanh_c, from row ``first`` on. Each number is computed alike, to
+    the last bit.
     """
     # Taken out of the tuples once: each time counts a reference, atomically.
     values, itemsize, starts, ends, mean, inverse_scale = inputs
@@ -62,7 +62,7 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
         table[cell + CELL.reverse],
     )
     tanh_c, H = matrix(memory, table, cell + CELL.tanh_c), c.shape[1]
-    keeps = tanh_c.size > 0
+    keeps = table[cell + CELL.keeps] != 0
     x_size = packed_W.shape[0] - H
     # c_0 lies behind the packed rows, or where all else of its sequence lies.
     origin = c.shape[0] - ends.size + 1 + s if keeps else first

@@ -52,12 +52,11 @@ def _read_forward(gates, a, H, c, before, j, n):
 def _write_forward(given, variant, gates, a, H, c, now, tanh_c, q, h, at, xh, following, j, n):
     """Equations (2) to (4) for units j to j+n of one row, from what was loaded."""
     i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(*given, _variant_at(variant, H, j, n))
-    if q >= 0:
-        store(i, gates, a + j, n)
-        store(f, gates, a + H + j, n)
-        store(g, gates, a + 2 * H + j, n)
-        store(o, gates, a + 3 * H + j, n)
-        store(tanh_c_t, tanh_c, q + j, n)
+    store(i, gates, a + j, n)
+    store(f, gates, a + H + j, n)
+    store(g, gates, a + 2 * H + j, n)
+    store(o, gates, a + 3 * H + j, n)
+    store(tanh_c_t, tanh_c, q + j, n)
     store(c_t, c, now + j, n)
     store(h_t, h, at + j, n)
     if following >= 0:
@@ -73,13 +72,13 @@ def activate(
     Rows q of gates and tanh_c, ``before`` of c for c_{t-1} and ``now`` for c_t, ``at``
     of h, whose row holds h_t from ``column`` on; of the first ``n_following`` h_t goes to
     xh, too, from row ``following`` on behind the ``x_size`` inputs, as part of the next
-    step's. Where tanh_c is empty the gates are not kept. ``variant`` is None or a tuple:
-    peephole weights (3, H), the limit, whether the gates are coupled.
+    step's. ``variant`` is None or a tuple: peephole weights (3, H), the limit, whether the
+    gates are coupled.
     """
     H, R, L = c.shape[1], xh.shape[1], lanes(c)
     end, n_end = _last_vector(H, L)
     for r in range(n):
-        a, row = (q + r) * 4 * H, (q + r) * H if tanh_c.size > 0 else -1
+        a, row = (q + r) * 4 * H, (q + r) * H
         c_prev, c_row, h_row = (before + r) * H, (now + r) * H, (at + r) * h.shape[1] + column
         then = (following + r) * R + x_size if r < n_following else -1
         given = _read_forward(gates, a, H, c, c_prev, end, n_end)

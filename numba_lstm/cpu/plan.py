@@ -12,8 +12,8 @@ from numba_lstm.parameters import Layout
 
 # Sequences of a block, at most, up to _SMALL hidden units and (twice as many) above: enough
 # rows for each weight that comes from the cache, few enough to keep many cores busy. Half as
-# many where the block's time steps take more than _BLOCK_BYTES: 10 % faster at H = 64 and T =
-# 500 or 2000, no difference at H = 128 or 256.
+# many where the time steps that are kept take more than _BLOCK_BYTES: 10 % faster at H = 64
+# and T = 500 or 2000, no difference at H = 128 or 256.
 _BLOCK_ROWS, _SMALL, _BLOCK_BYTES = 16, 256, 2**22
 
 # What the time steps of a wave may take: a part of a third-level cache.
@@ -41,7 +41,9 @@ class Plan(NamedTuple):
     rows: int
 
 
-def plan(lengths: np.ndarray, layout: Layout, itemsize: int, n_threads: int) -> Plan:
+def plan(
+    lengths: np.ndarray, layout: Layout, itemsize: int, n_threads: int, keeps: bool = True
+) -> Plan:
     """Cut a batch into blocks, by its shape alone, and these into waves.
 
     Parameters
@@ -54,30 +56,32 @@ def plan(lengths: np.ndarray, layout: Layout, itemsize: int, n_threads: int) -> 
         Bytes of a number.
     n_threads : int
         Threads there are; they decide about the waves, on which no number depends.
+    keeps : bool
+        Whether what each step computes is kept, as in training.
     """
     if lengths[0] == lengths[-1]:
-        return _plan_of_equals(len(lengths), int(lengths[0]), layout, itemsize, n_threads)
+        return _plan_of_equals(len(lengths), int(lengths[0]), layout, itemsize, n_threads, keeps)
     ends = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=ends[1:])
     # Blocks of as many time steps, rather than of as many sequences.
     steps = -(-int(ends[-1]) // len(lengths))
-    cuts = np.arange(_n_blocks(len(lengths), steps, layout, itemsize) + 1)
+    cuts = np.arange(_n_blocks(len(lengths), steps, layout, itemsize, keeps) + 1)
     blocks = np.searchsorted(ends, cuts * ends[-1] // cuts[-1])
     return _with_waves(ends, blocks, layout, itemsize, n_threads)
 
 
 @functools.lru_cache(maxsize=8)
-def _plan_of_equals(B, T, layout, itemsize, n_threads):
+def _plan_of_equals(B, T, layout, itemsize, n_threads, keeps):
     """Plan for a batch of one length: asked for at every batch."""
-    n_blocks = _n_blocks(B, T, layout, itemsize)
+    n_blocks = _n_blocks(B, T, layout, itemsize, keeps)
     blocks = np.arange(n_blocks + 1) * B // n_blocks
     return _with_waves(np.arange(B + 1) * T, blocks, layout, itemsize, n_threads)
 
 
-def _n_blocks(B, T, layout, itemsize):
+def _n_blocks(B, T, layout, itemsize, keeps):
     """How many blocks B sequences of T steps make: even, as two cores are common."""
     most = _BLOCK_ROWS if max(layout.hidden_sizes) <= _SMALL else 2 * _BLOCK_ROWS
-    if most * T * _row_bytes(layout, itemsize) > _BLOCK_BYTES:
+    if keeps and most * T * _row_bytes(layout, itemsize) > _BLOCK_BYTES:
         most //= 2
     return min(B, 2 * -(-B // (2 * most)))
 

@@ -17,8 +17,8 @@ class CellColumns(NamedTuple):
     """What the table holds of a cell, with S time steps and B sequences.
 
     S counts those of a wave in training, of all in ``states``; a prediction has a row for
-    each sequence instead, in xh, gates and c. Rows are packed (cells.py). Of a matrix there
-    are the first element, rows and columns.
+    each sequence instead, in xh, gates, c and tanh_c. Rows are packed (cells.py). Of a
+    matrix there are the first element, rows and columns.
 
     Attributes
     ----------
@@ -65,6 +65,8 @@ class CellColumns(NamedTuple):
         Whether h_0 is zero.
     reverse : bool
         Whether it reads from the end.
+    keeps : bool
+        Whether what each step computes is kept.
     every_step : bool
         Whether its layer's outputs are kept at every step, or at the last only.
     second, last : bool
@@ -107,6 +109,7 @@ class CellColumns(NamedTuple):
     learned: bool
     zero: bool
     reverse: bool
+    keeps: bool
     every_step: bool
     second: bool
     last: bool

@@ -267,7 +267,8 @@ class FittedMixin:
         layout, room = network.layout, 2**22 // network.dtype.itemsize
         # Of a sequence, what a step computes; of a time step, what is kept of it.
         n_sequences = max(1, room // sum(c.n_inputs + 1 + 7 * c.hidden_size for c in layout.cells))
-        rows = 2 * layout.n_inputs + layout.n_outputs + sum(layout.widths)
+        rows = 2 * layout.n_inputs + layout.n_outputs + sum(layout.widths[:-1])
+        rows += layout.widths[-1] * (network.per_step or layout.pooling != "last")
         rows += layout.widths[-1] * (layout.pooling == "attention")
         rows += kept * sum(cell.hidden_size for cell in layout.cells)
         n_steps = max(1, room // rows)
