@@ -35,10 +35,7 @@ def panel_width(itemsize):
 
 @helper
 def fill_zeros(A, row, n, first, last):
-    """Set columns ``first`` to ``last`` of n rows of A from ``row`` on to zero.
-
-    As an assignment to a slice it would take four times as long to compile.
-    """
+    """Set columns ``first`` to ``last`` of n rows of A from ``row`` on to zero."""
     for r in range(row, row + n):
         for j in range(first, last):
             A[r, j] = 0

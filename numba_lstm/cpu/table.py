@@ -57,8 +57,8 @@ class CellColumns(NamedTuple):
         where nothing is dropped.
     h_column, column : int
         Columns.
-    coupled, limited : bool
-        Whether the gates are coupled, and pre-activations clipped.
+    coupled : bool
+        Whether the gates are coupled.
     peeps, learned : bool
         Whether peephole, and h_0 and c_0, are in theta.
     zero : bool
@@ -104,7 +104,6 @@ class CellColumns(NamedTuple):
     h_column: int
     column: int
     coupled: bool
-    limited: bool
     peeps: bool
     learned: bool
     zero: bool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import Any, NamedTuple
 
@@ -242,7 +241,6 @@ def allocate(
             h_column=0 if merges else column,
             column=column,
             coupled=layout.coupled,
-            limited=layout.limit < math.inf,
             peeps=layout.peephole,
             learned=layout.learned_state and not given_state,
             zero=not layout.learned_state and not given_state,
