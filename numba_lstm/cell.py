@@ -26,15 +26,26 @@ Variants change these:
     (2l) a limit: each of these, and a_g, is clipped to [-limit, limit]
     (2c) coupled gates: f = 1 - i
 
+    (1n) layer normalisation: the pre-activations of each gate, before peepholes and limit,
+         lose their mean over the units and are divided by their standard deviation; then
+         they are multiplied by gains, and shifts take the place of b
+    (4n) and so is c_t in (4), but not in (3)
+    (4r) projection: h_t = (o tanh(c_t)) W_r
+    (4z) zoneout: z c_{t-1} + (1 - z) c_t takes the place of c_t, and likewise of h_t: z is 0
+         or 1 at random in training, else its expectation
+    (3d) time: c_{t-1} + (g - 1) tanh(c_{t-1} W_d + b_d) takes the place of c_{t-1}, where
+         g = 1 / log(e + d - 1) and d is the time since the step before, in units of a
+         typical one: what is short-lived of a cell counts for less after a long time
+
     (5p) dc_t    <- dc_t + dh_t o (1 - tanh(c_t)^2) + da_o p_o
     (6l) da is 0 where a was clipped
     (6c) da_i = dc_t (g - c_{t-1}) (i (1 - i)),   da_f = 0
     (7p) dc_{t-1} = dc_t f + da_i p_i + da_f p_f
     (8p) dp_i = sum_t da_i c_{t-1},   dp_f = sum_t da_f c_{t-1},   dp_o = sum_t da_o c_t
 
-Here are (2) to (4) and (5) to (7) element by element; the matrix products (1),
-(7) and (8) are the business of each backend. The functions are for numbers and for
-vectors (vectors.py) alike. docs/equations.md derives the equations.
+Here are (2) to (4) and (5) to (7) element by element; matrix products, (1), (7), (8), and
+what is made of whole rows, (1n) to (3d), are the business of each backend. The functions
+are for numbers and for vectors (vectors.py) alike. docs/equations.md derives the equations.
 
 References
 ----------
@@ -43,7 +54,10 @@ Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8),
 12(10), 2000 (the forget gate); Gers, Schraudolph and Schmidhuber, "Learning Precise
 Timing with LSTM Recurrent Networks", JMLR 3, 2002 (peepholes); Greff et al., "LSTM: A
 Search Space Odyssey", IEEE TNNLS 28(10), 2017 (coupled gates); the operator LSTM of ONNX
-(the limit, its "clip").
+(the limit, its "clip"); Ba, Kiros and Hinton, "Layer Normalization", 2016; Sak, Senior and
+Beaufays, "Long Short-Term Memory Recurrent Neural Network Architectures for Large Scale
+Acoustic Modeling", Interspeech 2014 (projection); Krueger et al., "Zoneout", ICLR 2017;
+Baytas et al., "Patient Subtyping via Time-Aware LSTM Networks", KDD 2017 (time).
 """
 
 from __future__ import annotations
@@ -57,7 +71,8 @@ from numba_lstm.vectors import at_least, at_most, constant, where_inside
 def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
     """Equations (2) to (4): pre-activations and c_{t-1} to i, f, g, o, c, tanh(c), h.
 
-    ``variant`` is None, or p_i, p_f, p_o, the limit and whether the gates are coupled.
+    ``variant`` is None, or p_i, p_f, p_o, the limit, and whether the gates are coupled and
+    the cell is normalised, by (4n), which then replaces tanh(c) and h.
     """
     if variant is None:
         i = sigmoid(a_i)
@@ -66,7 +81,7 @@ def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
         o = sigmoid(a_o)
         c = f * c_prev + i * g
     else:
-        p_i, p_f, p_o, limit, coupled = variant
+        p_i, p_f, p_o, limit, coupled, _ = variant
         i = sigmoid(_clip(a_i + p_i * c_prev, limit))
         f = constant(i, 1.0) - i
         if not coupled:
@@ -80,7 +95,10 @@ def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
 
 @helper(inline=True)
 def cell_backward(i, f, g, o, c_prev, tanh_c, dh, dc, variant):
-    """Equations (5) to (7): dh_t, dc_t to da_i, da_f, da_g, da_o and dc_{t-1}."""
+    """Equations (5) to (7): dh_t, dc_t to da_i, da_f, da_g, da_o and dc_{t-1}.
+
+    Where the cell is normalised dc_t already has what (5) would add.
+    """
     one = constant(dh, 1.0)
     da_o = dh * tanh_c * (o * (one - o))
     if variant is None:
@@ -89,11 +107,13 @@ def cell_backward(i, f, g, o, c_prev, tanh_c, dh, dc, variant):
         da_f = dc * c_prev * (f * (one - f))
         da_g = dc * i * (one - g * g)
         return da_i, da_f, da_g, da_o, dc * f
-    p_i, p_f, p_o, limit, coupled = variant
+    p_i, p_f, p_o, limit, coupled, normed = variant
     # What was clipped is what lies where the activations of the limit do.
     low, high = sigmoid(-limit), sigmoid(limit)
     da_o = where_inside(o, low, high, da_o)
-    dc = dc + dh * o * (one - tanh_c * tanh_c) + da_o * p_o
+    if not normed:
+        dc = dc + dh * o * (one - tanh_c * tanh_c)
+    dc = dc + da_o * p_o
     change = g
     da_f = where_inside(f, low, high, dc * c_prev * (f * (one - f)))
     if coupled:

@@ -11,15 +11,18 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_lstm.cpu import parallel
+from numba_lstm.cpu.allocation import GAP, NOTHING, Drops, Needs
 from numba_lstm.cpu.plan import packed_rows, plan
 from numba_lstm.cpu.table import CELL, HEAD, part_of_cell
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import GAP, NOTHING, Buffers, Drops, Inputs, Targets
+from numba_lstm.cpu.workspace import Buffers, Inputs, Targets
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 
 # Weights that one thread packs in some 10 microseconds.
 _FEW_WEIGHTS = 50_000
+
+_NO_DECAY = np.empty(0)
 
 
 class States(NamedTuple):
@@ -43,7 +46,7 @@ class State(NamedTuple):
 
     Attributes
     ----------
-    h, c : list of ndarray of shape (B, H)
+    h, c : list of ndarray of shape (B, P) and (B, H)
         For each cell the hidden state and the cell of each sequence.
     """
 
@@ -99,7 +102,7 @@ class Network:
         self.n_threads = n_threads
         self.dropout = dropout
         self._ends_last = layout.pooling == "last"
-        self._kinds = not layout.is_plain, layout.combines
+        self._draws = any(layout.zoneout)
         self._buffers = Buffers(layout, self.dtype, per_step)
 
     def loss_and_grad(
@@ -141,15 +144,59 @@ class Network:
         self._check_vector(grad, "grad")
         if batch.y is None or batch.weight is None:
             raise ValueError("This batch has no targets or no weights; a loss needs both.")
+        seed = 0
+        if generator is not None and (self.dropout != NOTHING or self._draws):
+            seed = int(generator.integers(1, 2**62))
+        return self.loss_and_grad_of_window(theta, batch, grad, seed), grad
+
+    def loss_and_grad_of_window(
+        self,
+        theta: np.ndarray,
+        batch: Batch,
+        grad: np.ndarray,
+        seed: int = 0,
+        *,
+        state: State | None = None,
+        end: State | None = None,
+        d_state: State | None = None,
+        first_step: int = 0,
+    ) -> float:
+        """Loss and gradient of a batch that is a part of longer sequences.
+
+        Parameters
+        ----------
+        theta, batch, grad
+            As for :meth:`loss_and_grad`, checked there.
+        seed : int
+            Of what is dropped; 0 drops nothing.
+        state : State, optional
+            What the sequences begin with.
+        end : State, optional
+            Receives what they end with.
+        d_state : State, optional
+            Gradient with respect to what they end with; receives that with respect to what they
+            begin with.
+        first_step : int
+            Number of the first time step.
+
+        Returns
+        -------
+        float
+            The loss.
+        """
         # The kernels' code is chosen by dtypes alone: anything else must not reach it.
         y = np.ascontiguousarray(batch.y, self.dtype)
         weight = np.ascontiguousarray(batch.weight, self.dtype)
         cut, inputs = self._prepare(batch)
-        drops = self.dropout if generator is not None else NOTHING
-        sizes = cut.rows, len(batch.lengths), len(y), cut.wave
-        work = self._buffers.room("train", *sizes, drops=drops)
-        if drops != NOTHING:
-            self._draw_masks(work, drops, len(batch.lengths), generator)
+        drops = self.dropout if seed else NOTHING
+        needs = Needs("train", state is not None, end is not None, d_state is not None, drops)
+        B = len(batch.lengths)
+        work = self._buffers.room(needs, cut.rows, B, len(y), cut.wave)
+        self._draw(work, drops, B, seed, first_step)
+        if state is not None:
+            self._put(work, state, CELL.h_0, CELL.c_0)
+        if d_state is not None:
+            self._put(work, d_state, CELL.dh, CELL.dc)
         if self.per_step:
             rows = packed_rows(batch.lengths, cut.blocks)
             given, given_weight = y, weight
@@ -158,12 +205,15 @@ class Network:
         targets = Targets(y, weight, self.loss, self.loss_parameter)
         n_waves = -(-(len(cut.blocks) - 1) // cut.wave)
         self._run(
-            *(parallel.loss_and_grad, 1 + 2 * n_waves, cut.wave, theta),
+            *(needs, parallel.loss_and_grad, 1 + 2 * n_waves, cut.wave, theta),
             *(grad, work, inputs, cut.blocks, cut.wave, self.per_step, targets),
-            dropping=drops != NOTHING,
         )
+        if end is not None:
+            self._take(work, end, CELL.h_end, CELL.c_end)
+        if d_state is not None:
+            self._take(work, d_state, CELL.dh, CELL.dc)
         row_loss = matrix(work.memory, work.table, HEAD.row_loss)[0]
-        return float(row_loss[: len(weight)].sum(dtype=np.float64)), grad
+        return float(row_loss[: len(weight)].sum(dtype=np.float64))
 
     def predict(self, theta: np.ndarray, batch: Batch, state: State | None = None) -> np.ndarray:
         """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps.
@@ -182,18 +232,23 @@ class Network:
         alpha = matrix(work.memory, work.table, HEAD.alpha)
         return alpha[packed_rows(batch.lengths, cut.blocks), 0]
 
-    def _forward(self, theta, batch, state):
+    def _forward(self, theta, batch, state, seed=0, first_step=0):
         """Run a prediction; return its buffers and how the batch was cut up."""
         self._check_vector(theta, "theta")
         cut, inputs = self._prepare(batch, keeps=False)
         S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
         # One layer keeps no row for each time step.
         keeps = self.per_step or not self._ends_last or len(self.layout.hidden_sizes) > 1
-        sizes = S if keeps else 0, B, S if self.per_step else B, n_tasks
-        work = self._buffers.room("predict", *sizes, state is not None)
+        drops = self.dropout if seed else NOTHING
+        needs = Needs("predict", state is not None, drops=drops)
+        work = self._buffers.room(needs, S if keeps else 0, B, S if self.per_step else B, n_tasks)
+        self._draw(work, drops, B, seed, first_step)
         if state is not None:
-            self._put_state(work, state)
-        self._run(*(parallel.predict, 2, n_tasks, theta, work, inputs, cut.blocks, self.per_step))
+            self._put(work, state, CELL.h_0, CELL.c_0)
+        self._run(
+            *(needs, parallel.predict, 2, n_tasks, theta),
+            *(work, inputs, cut.blocks, self.per_step),
+        )
         if state is not None:
             self._take_state(work, state, cut.blocks)
         return work, cut
@@ -201,18 +256,32 @@ class Network:
     def first_state(self, theta: np.ndarray, B: int) -> State:
         """What B sequences begin with if nothing is given: zeros, or what was learned."""
         weights, learned = self.layout.views(theta), self.layout.learned_state
-        parts = [
-            weights[k, "state"] if learned else np.zeros((2, cell.hidden_size), self.dtype)
-            for k, cell in enumerate(self.layout.cells)
-        ]
-        return State(*([np.tile(part[i], (B, 1)) for part in parts] for i in range(2)))
+        state = self.no_state(B)
+        for k in range(len(self.layout.cells) if learned else 0):
+            state.h[k][...], state.c[k][...] = weights[k, "h_0"], weights[k, "c_0"]
+        return state
 
-    def _put_state(self, work, state):
+    def no_state(self, B: int) -> State:
+        """Zeros for B sequences: a state, or its gradient."""
+        cells = self.layout.cells
+        return State(
+            [np.zeros((B, cell.output_size), self.dtype) for cell in cells],
+            [np.zeros((B, cell.hidden_size), self.dtype) for cell in cells],
+        )
+
+    def _put(self, work, state, *columns):
+        """Copy a state into two matrices of each cell."""
         for k in range(len(self.layout.cells)):
-            part = part_of_cell(k)
-            for given, column in zip(state, (CELL.h_0, CELL.c_0), strict=True):
-                rows = matrix(work.memory, work.table, part + column)
+            for given, column in zip(state, columns, strict=True):
+                rows = matrix(work.memory, work.table, part_of_cell(k) + column)
                 rows[: len(given[k])] = given[k]
+
+    def _take(self, work, state, *columns):
+        """Copy a state out of two matrices of each cell."""
+        for k in range(len(self.layout.cells)):
+            for to, column in zip(state, columns, strict=True):
+                rows = matrix(work.memory, work.table, part_of_cell(k) + column)
+                to[k][...] = rows[: len(to[k])]
 
     def _take_state(self, work, state, blocks):
         rows = np.arange(blocks[-1])
@@ -223,7 +292,7 @@ class Network:
             xh, c = (
                 matrix(work.memory, work.table, part + column) for column in (CELL.xh, CELL.c)
             )
-            state.h[k][...] = xh[rows, first : first + cell.hidden_size]
+            state.h[k][...] = xh[rows, first : first + cell.output_size]
             state.c[k][...] = c[rows]
 
     def states(self, theta: np.ndarray, batch: Batch, layer: int = -1) -> States:
@@ -231,28 +300,33 @@ class Network:
         self._check_vector(theta, "theta")
         cut, inputs = self._prepare(batch)
         S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
-        work = self._buffers.room("states", S, B, S, n_tasks)
-        self._run(parallel.states, 2, n_tasks, theta, work, inputs, cut.blocks)
+        needs = Needs("states")
+        work = self._buffers.room(needs, S, B, S, n_tasks)
+        self._draw(work, NOTHING, B, 0, 0)
+        self._run(needs, parallel.states, 2, n_tasks, theta, work, inputs, cut.blocks)
         rows = packed_rows(batch.lengths, cut.blocks)
         layer = range(len(self.layout.hidden_sizes))[layer]
         parts: list[list[np.ndarray]] = [[], [], []]
         for k, cell in enumerate(self.layout.cells):
             if cell.layer == layer:
-                part, H = part_of_cell(k), cell.hidden_size
+                part, H, P = part_of_cell(k), cell.hidden_size, cell.output_size
                 h, c, gates = (
                     matrix(work.memory, work.table, part + column)
                     for column in (CELL.h, CELL.c, CELL.gates)
                 )
                 first = work.table[part + CELL.h_column]
-                parts[0].append(h[rows, first : first + H])
+                parts[0].append(h[rows, first : first + P])
                 parts[1].append(c[rows])
                 parts[2].append(gates[rows].reshape(-1, 4, H))
         h, c, gates = (np.concatenate(part, axis=-1) for part in parts)
         return States(h, c, gates.reshape(len(rows), -1))
 
-    def _run(self, task, n_stages, n_tasks, theta, *arguments, dropping=False):
-        special, combines = self._kinds
-        kinds = True if special or dropping else None, True if combines else None
+    def _run(self, needs, task, n_stages, n_tasks, theta, *arguments):
+        trained_on = needs.ends or needs.passes or needs.drops != NOTHING
+        kinds = (
+            True if trained_on or not self.layout.is_plain else None,
+            True if self.layout.combines else None,
+        )
         # Few weights are packed sooner than other threads are woken.
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
         parallel.run(
@@ -260,14 +334,24 @@ class Network:
             *(*kinds, theta, *arguments),
         )
 
-    def _draw_masks(self, work, drops, B, generator):
-        """Draw one mask a sequence, the same at all its steps (Gal and Ghahramani, 2016)."""
+    def _draw(self, work, drops, B, seed, first_step):
+        """Draw what is dropped: one mask a sequence, the same at all its steps.
+
+        (Gal and Ghahramani, 2016.) The masks of the first sequences do not depend on how many
+        there are: those that end early leave the others theirs.
+        """
+        if self._draws:
+            columns = [HEAD.draws, HEAD.seed, HEAD.first_step]
+            work.table[columns] = seed > 0, seed, first_step
+        if drops == NOTHING:
+            return
         for k, cell in enumerate(self.layout.cells):
             between = drops.between if cell.layer else drops.inputs
             second = k > 0 and self.layout.cells[k - 1].layer == cell.layer
             shares = (0 if second else between, CELL.x_mask), (drops.recurrent, CELL.h_mask)
-            for share, column in shares:
+            for which, (share, column) in enumerate(shares):
                 if share:
+                    generator = np.random.default_rng((seed, k, which))
                     mask = matrix(work.memory, work.table, part_of_cell(k) + column)[:B]
                     mask[...] = (generator.random(mask.shape) >= share) / (1 - share)
 
@@ -291,4 +375,9 @@ class Network:
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)
         source = values.reshape(-1).view(np.uint8), values.itemsize
-        return cut, Inputs(*source, starts, cut.ends, self.mean, self.inverse_scale)
+        decay = _NO_DECAY
+        if self.layout.decays:
+            if batch.decay is None:
+                raise ValueError("This network's cells decay with time; the batch has no times.")
+            decay = np.ascontiguousarray(batch.decay, np.float64)
+        return cut, Inputs(*source, starts, cut.ends, self.mean, self.inverse_scale, decay)

@@ -22,8 +22,8 @@ class Cell(NamedTuple):
         Which layer, from 0.
     reverse : bool
         Whether it reads each sequence from its last step to its first.
-    n_inputs, hidden_size : int
-        F, of its inputs, and H.
+    n_inputs, hidden_size, output_size : int
+        F, of its inputs, H, of its cells, and P, of its hidden state: H, unless projected.
     column : int
         Where its hidden state begins among the outputs of its layer.
     """
@@ -32,6 +32,7 @@ class Cell(NamedTuple):
     reverse: bool
     n_inputs: int
     hidden_size: int
+    output_size: int
     column: int
 
 
@@ -65,6 +66,19 @@ class Layout(NamedTuple):
     pooling : {"last", "mean", "max", "attention"}
         What the head sees of a sequence: the hidden state that each direction of the last
         layer ends with, or its outputs at all steps, pooled (cpu/pooling.py).
+    proj_size : int
+        P, what hidden states are projected to; 0 for no projection.
+    norm : bool
+        Whether pre-activations and cells are normalised over the units. Then ``bias`` is
+        false: the normalisation has shifts of its own.
+    zoneout : tuple of float
+        Probability that a unit of the hidden state, and of the cell, stays as it was.
+    decays : bool
+        Whether cells decay with the time between steps.
+    head_size : int
+        Units of the head's hidden layer; 0 for none.
+    head_activation : {"relu", "tanh"}
+        Of these.
     """
 
     n_inputs: int
@@ -79,23 +93,39 @@ class Layout(NamedTuple):
     limit: float = math.inf
     learned_state: bool = False
     pooling: str = "last"
+    proj_size: int = 0
+    norm: bool = False
+    zoneout: tuple[float, float] = (0.0, 0.0)
+    decays: bool = False
+    head_size: int = 0
+    head_activation: str = "relu"
 
     @property
     def is_plain(self) -> bool:
         """Whether the cells are those of equations (1) to (4)."""
-        return not self.peephole and not self.coupled and self.limit == math.inf
+        gates = self.peephole or self.coupled or self.limit < math.inf or self.norm
+        return not (gates or self.proj_size or any(self.zoneout) or self.decays)
+
+    @property
+    def merges(self) -> bool:
+        """Whether the two hidden states of a layer have to be put together."""
+        return self.direction == "both" and (self.merge != "concat" or self.proj_size > 0)
 
     @property
     def combines(self) -> bool:
-        """Whether outputs of layers are other than hidden states: merged, added to, pooled."""
-        merges = self.direction == "both" and self.merge != "concat"
-        return merges or self.residual or self.pooling != "last"
+        """Whether what the head sees is other than hidden states: see cpu/parallel.py."""
+        return self.merges or self.residual or self.pooling != "last" or self.head_size > 0
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Outputs of each layer."""
         concatenated = 2 if self.direction == "both" and self.merge == "concat" else 1
-        return tuple(concatenated * H for H in self.hidden_sizes)
+        return tuple(concatenated * (self.proj_size or H) for H in self.hidden_sizes)
+
+    @property
+    def head_inputs(self) -> int:
+        """Numbers that the outputs are linear in."""
+        return self.head_size or self.widths[-1]
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -106,27 +136,37 @@ class Layout(NamedTuple):
     def shapes(self) -> dict[tuple[int, str], tuple[int, ...]]:
         """Shapes of the weights, in the order in which they lie in theta.
 
-        Of each cell k there are (k, "W") of shape (F + 1 + H, 4H): input weights W_x, the
-        bias b (without biases F + H rows) and recurrent weights W_h: with rows
+        Of each cell k there are (k, "W") of shape (F + 1 + P, 4H): input weights W_x, the
+        bias b (without biases F + P rows) and recurrent weights W_h: with rows
         (x_t, 1, h_{t-1}) one matrix product makes the pre-activations, and one their
-        gradients. Then (k, "peephole") of shape (3, H), p_i, p_f and p_o, and (k, "state")
-        of shape (2, H), h_0 and c_0, where there are any. With attention (-1, "W_a") of shape
-        (width, width), (-1, "b_a") and (-1, "v_a") follow. Last come the weights of the linear
-        head, (-1, "W") of shape (K, width) and (-1, "b") of shape (K,).
+        gradients. Then, where there are any: (k, "peephole") of shape (3, H), p_i, p_f and
+        p_o; (k, "norm") of shape (10, H), gains of i, f, g, o and c, and shifts; (k, "W_r") of
+        shape (H, P); (k, "W_d") of shape (H, H) and (k, "b_d") of shape (1, H); (k, "h_0") of
+        shape (1, P) and (k, "c_0") of shape (1, H). With attention (-1, "W_a") of shape
+        (width, width), (-1, "b_a") and (-1, "v_a") follow, with a hidden layer of M units in
+        the head (-1, "W_1") of shape (width, M) and (-1, "b_1"). Last come the weights of the
+        linear head, (-1, "W") of shape (K, width or M) and (-1, "b") of shape (K,).
         """
         K = self.n_outputs
         shapes: dict[tuple[int, str], tuple[int, ...]] = {}
-        for k, cell in enumerate(self.cells):
-            F, H = cell.n_inputs, cell.hidden_size
-            shapes[k, "W"] = F + self.bias + H, 4 * H
+        for k, (_, _, F, H, P, _) in enumerate(self.cells):
+            shapes[k, "W"] = F + self.bias + P, 4 * H
             if self.peephole:
                 shapes[k, "peephole"] = 3, H
+            if self.norm:
+                shapes[k, "norm"] = 10, H
+            if self.proj_size:
+                shapes[k, "W_r"] = H, P
+            if self.decays:
+                shapes |= {(k, "W_d"): (H, H), (k, "b_d"): (1, H)}
             if self.learned_state:
-                shapes[k, "state"] = 2, H
-        width = self.widths[-1]
+                shapes |= {(k, "h_0"): (1, P), (k, "c_0"): (1, H)}
+        width, M = self.widths[-1], self.head_size
         if self.pooling == "attention":
             shapes |= {(-1, "W_a"): (width, width), (-1, "b_a"): (width,), (-1, "v_a"): (width,)}
-        return shapes | {(-1, "W"): (K, width), (-1, "b"): (K,)}
+        if M:
+            shapes |= {(-1, "W_1"): (width, M), (-1, "b_1"): (M,)}
+        return shapes | {(-1, "W"): (K, self.head_inputs), (-1, "b"): (K,)}
 
     @property
     def places(self) -> dict[tuple[int, str], slice]:
@@ -146,12 +186,16 @@ class Layout(NamedTuple):
     def named(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Return views on ``theta`` under PyTorch's names and in PyTorch's shapes.
 
-        ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,), with other
+        ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, P), ``bias_l0`` (4H,), with other
         numbers for further layers and "_reverse" behind for the second direction of two;
-        ``head_weight`` (K, width), ``head_bias`` (K,); gates in the order i, f, g, o.
-        ``peephole_l0`` (3, H) has p_i, p_f and p_o, ``initial_state_l0`` (2, H) h_0 and c_0;
+        ``head_weight`` (K, width or M), ``head_bias`` (K,); gates in the order i, f, g, o.
+        ``weight_hr_l0`` (P, H) projects; ``peephole_l0`` (3, H) has p_i, p_f and p_o;
+        ``norm_gain_l0`` and ``norm_shift_l0`` (5, H) are of the gates and the cell;
+        ``decay_weight_l0`` (H, H) and ``decay_bias_l0`` (H,) of what decays;
+        ``initial_hidden_l0`` (P,) and ``initial_cell_l0`` (H,) are h_0 and c_0;
         ``attention_weight`` (width, width), ``attention_bias`` and ``attention_query``
-        (width,) are those of the pooling.
+        (width,) are those of the pooling, ``head_hidden_weight`` (M, width) and
+        ``head_hidden_bias`` (M,) of the head's hidden layer.
         """
         weights, named = self.views(theta), {}
         for k, cell in enumerate(self.cells):
@@ -163,19 +207,31 @@ class Layout(NamedTuple):
                 named[f"bias_{name}"] = W[F]
             if self.peephole:
                 named[f"peephole_{name}"] = weights[k, "peephole"]
+            if self.norm:
+                named[f"norm_gain_{name}"] = weights[k, "norm"][:5]
+                named[f"norm_shift_{name}"] = weights[k, "norm"][5:]
+            if self.proj_size:
+                named[f"weight_hr_{name}"] = weights[k, "W_r"].T
+            if self.decays:
+                named[f"decay_weight_{name}"] = weights[k, "W_d"].T
+                named[f"decay_bias_{name}"] = weights[k, "b_d"][0]
             if self.learned_state:
-                named[f"initial_state_{name}"] = weights[k, "state"]
+                named[f"initial_hidden_{name}"] = weights[k, "h_0"][0]
+                named[f"initial_cell_{name}"] = weights[k, "c_0"][0]
         if self.pooling == "attention":
             named["attention_weight"] = weights[-1, "W_a"].T
             named["attention_bias"] = weights[-1, "b_a"]
             named["attention_query"] = weights[-1, "v_a"]
+        if self.head_size:
+            named["head_hidden_weight"] = weights[-1, "W_1"].T
+            named["head_hidden_bias"] = weights[-1, "b_1"]
         return named | {"head_weight": weights[-1, "W"], "head_bias": weights[-1, "b"]}
 
     def decay_mask(self, dtype: np.dtype) -> np.ndarray:
-        """Return 1 where weight decay shrinks theta, 0 for biases and states."""
+        """Return 1 where weight decay shrinks theta, 0 for biases, norms and states."""
         mask = np.ones(self.size, dtype)
         for name, view in self.named(mask).items():
-            if "bias" in name or "state" in name:
+            if any(word in name for word in ("bias", "norm", "initial")):
                 view[...] = 0
         return mask
 
@@ -187,7 +243,8 @@ def _cells(layout: Layout) -> tuple[Cell, ...]:
     cells, F = [], layout.n_inputs
     for layer, (H, width) in enumerate(zip(layout.hidden_sizes, layout.widths, strict=True)):
         for k, backwards in enumerate(reverse[layout.direction]):
-            cells.append(Cell(layer, backwards, F, H, k * (width - H)))
+            P = layout.proj_size or H
+            cells.append(Cell(layer, backwards, F, H, P, k * (width - P)))
         F = width
     return tuple(cells)
 
@@ -206,10 +263,10 @@ def initialise(
 ) -> np.ndarray:
     """Draw a first theta.
 
-    Input, attention and head weights are Glorot uniform (Glorot and Bengio 2010), each gate's
-    recurrent matrix is orthogonal (Saxe et al. 2014), the forget gate's bias is 1 unless
-    told otherwise (Jozefowicz et al. 2015) and all else 0: other biases, peepholes and
-    initial states.
+    Recurrent matrices of each gate are orthogonal (Saxe et al. 2014), all other matrices
+    Glorot uniform (Glorot and Bengio 2010). The forget gate's bias is 1 unless told otherwise
+    (Jozefowicz et al. 2015), the normalisation's gains are 1, and all else is 0: other
+    biases, peepholes and initial states.
 
     Parameters
     ----------
@@ -229,19 +286,31 @@ def initialise(
     """
     theta = np.zeros(layout.size, dtype)
     views = layout.views(theta)
-    for k, cell in enumerate(layout.cells):
-        F, H, W = cell.n_inputs, cell.hidden_size, views[k, "W"]
-        limit = np.sqrt(6.0 / (F + H))
-        W[:F] = rng.uniform(-limit, limit, (F, 4 * H))
+    for k, (_, _, F, H, P, _) in enumerate(layout.cells):
+        W = views[k, "W"]
+        _glorot(W[:F], rng, F + H)
         if layout.bias:
             W[F, H : 2 * H] = forget_bias
+        if layout.norm:
+            views[k, "norm"][:5] = 1
+            views[k, "norm"][6] = forget_bias
         for gate in range(4):
-            q, r = np.linalg.qr(rng.standard_normal((H, H)))
+            q, r = np.linalg.qr(rng.standard_normal((H, P)))
             # The signs of r's diagonal make q uniform over the orthogonal matrices.
-            W[F + layout.bias :, gate * H : (gate + 1) * H] = q * np.where(np.diag(r) < 0, -1, 1)
-    for key in ("W_a", "v_a", "W"):
+            signed = q * np.where(np.diag(r) < 0, -1, 1)
+            W[F + layout.bias :, gate * H : (gate + 1) * H] = signed if P == H else signed.T
+        for key in ("W_r", "W_d"):
+            if (k, key) in views:
+                _glorot(views[k, key], rng)
+    for key in ("W_a", "v_a", "W_1", "W"):
         if (-1, key) in views:
-            weight = views[-1, key]
-            limit = np.sqrt(6.0 / (weight.shape[0] + (weight.shape[1] if weight.ndim > 1 else 1)))
-            weight[...] = rng.uniform(-limit, limit, weight.shape)
+            _glorot(views[-1, key], rng)
     return theta
+
+
+def _glorot(weight, rng, total=None):
+    """Fill a matrix, or a query, whose ``total`` is of its inputs and outputs."""
+    if total is None:
+        total = weight.shape[0] + (weight.shape[1] if weight.ndim > 1 else 1)
+    limit = np.sqrt(6.0 / total)
+    weight[...] = rng.uniform(-limit, limit, weight.shape)

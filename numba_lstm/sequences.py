@@ -25,6 +25,9 @@ class Batch(NamedTuple):
         output for every step.
     weight : ndarray of shape (Q,)
         Weight of each target in the loss.
+    decay : ndarray of float64 of shape (M,)
+        What each row's step adds to the share of the cell that decays with time, g - 1 of
+        cell.py.
     """
 
     values: np.ndarray
@@ -32,6 +35,7 @@ class Batch(NamedTuple):
     lengths: np.ndarray
     y: np.ndarray | None = None
     weight: np.ndarray | None = None
+    decay: np.ndarray | None = None
 
     def split(self, rows: np.ndarray) -> list[np.ndarray]:
         """Part rows (S, ...), one for every time step, by sequence."""

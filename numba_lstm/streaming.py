@@ -9,13 +9,14 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm._jit import kernel
-from numba_lstm.cpu.cells import special
+from numba_lstm.cpu.allocation import Needs, allocate
 from numba_lstm.cpu.gates import activate, standardise
+from numba_lstm.cpu.head import hidden_layer
 from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.panels import pack_share
+from numba_lstm.cpu.special import advance
 from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells, part_of_cell
 from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import allocate
 from numba_lstm.estimators.state import as_arrays
 from numba_lstm.missing import GapFiller
 
@@ -24,18 +25,20 @@ if TYPE_CHECKING:
 
 
 @kernel
-def _pack(theta, work):
+def _pack(variant, combining, theta, work):
     memory, table = work
-    pack_share(theta, memory, table, 0, 1)
+    pack_share(variant, combining, theta, memory, table, 0, 1)
 
 
 @kernel
-def _step(variant, x, scale, theta, work, out):
+def _step(variant, combining, x, scale, theta, work, out):
     """Equations (1) to (4) and the head for one step of every stream.
 
     Parameters
     ----------
-    variant : None or True
+    variant : None, or pair of ndarrays of shape (n,)
+        Where cells are other than plain, the decay of each stream's and the numbers 0 to n-1.
+    combining : None or True
         As for the tasks of cpu/parallel.py.
     x : ndarray of uint8 of shape (n F 8,)
         Inputs: the bytes of an array (n, F) in float64.
@@ -49,7 +52,7 @@ def _step(variant, x, scale, theta, work, out):
     out : ndarray of shape (n, K)
         Receives the outputs.
     """
-    (memory, table), (n, K) = work, out.shape
+    (memory, table), (n, K), zero = work, out.shape, np.int64(0)
     for k in range(n_cells(table)):
         cell = cell_part(k)
         xh, gates = matrix(memory, table, cell + CELL.xh), matrix(memory, table, cell + CELL.gates)
@@ -58,24 +61,32 @@ def _step(variant, x, scale, theta, work, out):
             matrix(memory, table, cell + CELL.x),
             matrix(memory, table, cell + CELL.packed_W),
         )
-        R, H = packed_W.shape[0], c.shape[1]
+        R, P = packed_W.shape[0], table[cell + CELL.h_0 + 2]
         for r in range(n):
             if k == 0:
-                standardise(x, 8, r, scale[0], scale[1], xh, r, R - H)
+                standardise(x, 8, r, scale[0], scale[1], xh, r, R - P)
             else:
                 for j in range(below.shape[1]):
                     xh[r, j] = below[r, j]
-                if below.shape[1] < R - H:
-                    xh[r, R - H - 1] = 1
+                if below.shape[1] < R - P:
+                    xh[r, R - P - 1] = 1
         product(xh, 0, R, packed_W, gates, 0, n, SET)
         tanh_c = matrix(memory, table, cell + CELL.tanh_c)
-        what = special(variant, theta, memory, table, cell)
-        activate(what, gates, 0, c, 0, 0, tanh_c, h, 0, 0, xh, R - H, 0, n, n)
+        if variant is None:
+            activate(None, gates, 0, c, 0, c, 0, tanh_c, h, 0, 0, xh, R - P, 0, n, n)
+        else:
+            decay, numbers = variant
+            advance(
+                *(theta, memory, table, cell, decay, numbers, zero, zero, zero, zero, zero, zero),
+                *(R - P, zero, n, n),
+            )
         if table[cell + CELL.residual]:
             layer = matrix(memory, table, cell + CELL.out)
             for r in range(n):
-                for j in range(H):
+                for j in range(P):
                     layer[r, j] = h[r, j] + below[r, j]
+    if combining is not None:
+        hidden_layer(theta, memory, table, zero, n)
     h, b_y = matrix(memory, table, HEAD.h), matrix(theta, table, HEAD.b_y)
     for r in range(n):
         for j in range(K):
@@ -129,9 +140,10 @@ class Stream:
         self._theta = np.array(estimator.theta_)
         F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
         self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
-        self._work = allocate(layout, self._theta.dtype, False, n, n, 0, 0, "predict")
-        self._variant = None if layout.is_plain else True
-        _pack(self._theta, self._work)
+        self._work = allocate(layout, self._theta.dtype, False, Needs("predict"), n, n, 0, 0)
+        self._kinds = None if layout.is_plain else True, True if layout.combines else None
+        _pack(*self._kinds, self._theta, self._work)
+        self._decay = None if layout.is_plain else (np.zeros(n), np.arange(n))
         self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
         self._out = np.empty((n, K), self._theta.dtype)
         self._x = np.empty((n, F))
@@ -176,7 +188,7 @@ class Stream:
             )
         x = self._x if self._gaps is None else self._gaps.fill(self._x)
         x = x.reshape(-1).view(np.uint8)
-        _step(self._variant, x, self._scale, self._theta, self._work, self._out)
+        _step(self._decay, self._kinds[1], x, self._scale, self._theta, self._work, self._out)
         self.n_steps += 1
         y = self._decode(self._out)
         return y[0] if self._one else y
@@ -184,9 +196,9 @@ class Stream:
     def reset(self) -> None:
         """Go back to the state before any step: zeros, or what was learned."""
         weights = self._layout.views(self._theta)
-        for which, parts in enumerate(self._parts()):
+        for which, parts in zip(("h_0", "c_0"), self._parts(), strict=True):
             for k, part in enumerate(parts):
-                part[...] = weights[k, "state"][which] if self._layout.learned_state else 0
+                part[...] = weights[k, which] if self._layout.learned_state else 0
         if self._gaps is not None:
             self._gaps.reset()
         self.n_steps = 0
@@ -210,16 +222,16 @@ class Stream:
                 "With missing='mask' what was last seen of each feature counts, too, and is not "
                 "part of the state. Copy (copy.deepcopy) or pickle the whole stream instead."
             )
-        sizes = self._layout.hidden_sizes
-        shapes = [(H,) if self._one else (self._n, H) for H in sizes]
+        sizes = [[part.shape[1] for part in parts] for parts in self._parts()]
+        shapes = [[(H,) if self._one else (self._n, H) for H in parts] for parts in sizes]
         pair = state if isinstance(state, list | tuple) and len(state) == 2 else (None, None)
         values = [
-            as_arrays([part] if len(sizes) == 1 else part, self._theta.dtype) for part in pair
+            as_arrays([part] if len(sizes[0]) == 1 else part, self._theta.dtype) for part in pair
         ]
         found = [[part.shape for part in parts] for parts in values]
-        if found != [shapes, shapes]:
-            needed = f"arrays of shape {shapes[0]}"
-            if len(sizes) > 1:
+        if found != shapes:
+            needed = f"arrays of the shapes {shapes[0][0]} and {shapes[1][0]}"
+            if len(sizes[0]) > 1:
                 needed = f"lists of arrays of the shapes {shapes}, one for each layer"
             raise ValueError(
                 f"The state is a pair (h, c) of {needed}, of numbers; got the shapes {found}."
@@ -239,6 +251,6 @@ class Stream:
                 matrix(memory, table, part_of_cell(k) + column) for column in (CELL.xh, CELL.c)
             )
             first = cell.n_inputs + self._layout.bias
-            h.append(xh[:n, first : first + cell.hidden_size])
+            h.append(xh[:n, first : first + cell.output_size])
             c.append(c_k[:n])
         return h, c

@@ -31,6 +31,7 @@ from numba_lstm._llvm import (
     emit_store,
     first_lanes,
     llvm_function,
+    llvm_real,
     llvm_vector,
     splat,
     suffix,
@@ -218,6 +219,27 @@ def _type_constant(context):
 def _lower_constant(context, builder, sig, args):
     which = -1 if sig.return_type == types.float64 else 1
     return context.cast(builder, args[which], sig.args[which], sig.return_type)
+
+
+def total(x: Any) -> Any:
+    """Sum of the elements of a vector."""
+    return np.sum(x)
+
+
+@type_callable(total)
+def _type_total(context):
+    return lambda x: x.dtype if isinstance(x, Vector) else None
+
+
+@lower_builtin(total, Vector)
+def _lower_total(context, builder, sig, args):
+    number = llvm_real(sig.return_type)
+    function = llvm_function(
+        *(builder, f"llvm.vector.reduce.fadd.{suffix(args[0].type)}", number),
+        [number, args[0].type],
+    )
+    # In pairs, as vectors add, and not one after the other.
+    return builder.call(function, [ir.Constant(number, -0.0), args[0]], fastmath=("reassoc",))
 
 
 # -- memory -------------------------------------------------------------------------

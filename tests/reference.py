@@ -7,11 +7,16 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def lstm(x, weights, name="l0", coupled=False, limit=np.inf, h_mask=1):
-    """States of one sequence x (T, F): h, c and the four gates, each (T, H).
+def normalised(a, gain, shift):
+    """Numbers with mean 0 and variance 1, times a gain, and shifted."""
+    return gain * (a - a.mean()) / np.sqrt(a.var() + 1e-5) + shift
+
+
+def lstm(x, weights, name="l0", coupled=False, limit=np.inf, h_mask=1, zoneout=(0, 0), decay=None):
+    """States of one sequence x (T, F): h (T, P), c and the four gates, each (T, H).
 
     ``weights`` has PyTorch's names and shapes, gates in the order i, f, g, o; h_{t-1} is
-    multiplied by ``h_mask``.
+    multiplied by ``h_mask``; ``decay`` (T,) is g - 1, of each step.
     """
 
     def weight(kind, shape):
@@ -21,23 +26,39 @@ def lstm(x, weights, name="l0", coupled=False, limit=np.inf, h_mask=1):
         return np.clip(a, -limit, limit)
 
     W_ih, W_hh = weight("weight_ih", ()), weight("weight_hh", ())
-    H = W_hh.shape[1]
+    H, P = len(W_hh) // 4, W_hh.shape[1]
     b, peephole = weight("bias", 4 * H), weight("peephole", (3, H))
-    h, c = weight("initial_state", (2, H))
+    gain, shift = weight("norm_gain", ()), weight("norm_shift", ())
+    W_hr, W_d, b_d = (
+        weight("weight_hr", ()),
+        weight("decay_weight", (H, H)),
+        weight("decay_bias", H),
+    )
+    h, c = weight("initial_hidden", P), weight("initial_cell", H)
     steps = []
-    for x_t in np.asarray(x, np.float64):
-        a_i, a_f, a_g, a_o = (W_ih @ x_t + W_hh @ (h_mask * h) + b).reshape(4, H)
+    for t, x_t in enumerate(np.asarray(x, np.float64)):
+        h_prev = h_mask * h
+        if decay is not None:
+            c = c + decay[t] * np.tanh(W_d @ c + b_d)
+        c_prev = c
+        a = (W_ih @ x_t + W_hh @ h_prev + b).reshape(4, H)
+        if gain.ndim:
+            a = [normalised(*parts) for parts in zip(a, gain[:4], shift[:4], strict=True)]
+        a_i, a_f, a_g, a_o = a
         i = sigmoid(clip(a_i + peephole[0] * c))
         f = 1 - i if coupled else sigmoid(clip(a_f + peephole[1] * c))
         g = np.tanh(clip(a_g))
         c = f * c + i * g
         o = sigmoid(clip(a_o + peephole[2] * c))
-        h = o * np.tanh(c)
+        h = o * np.tanh(normalised(c, gain[4], shift[4]) if gain.ndim else c)
+        h = W_hr @ h if W_hr.ndim else h
+        h = zoneout[0] * h_prev + (1 - zoneout[0]) * h
+        c = zoneout[1] * c_prev + (1 - zoneout[1]) * c
         steps.append((h, c, i, f, g, o))
     return [np.array(part) for part in zip(*steps, strict=True)]
 
 
-def layers(x, weights, direction="forward", merge="concat", residual=False, **variant):
+def layers(x, weights, direction="forward", merge="concat", residual=False, decay=None, **variant):
     """Outputs of every layer of a stack for one sequence x (T, F), and its final state.
 
     Of each layer a pair: outputs (T, width), and what the layer ends with (width,): h after
@@ -49,7 +70,10 @@ def layers(x, weights, direction="forward", merge="concat", residual=False, **va
         names = [f"l{layer}"] + [f"l{layer}_reverse"] * (direction == "both")
         ways = [direction == "reverse", True][: len(names)]
         for name, backwards in zip(names, ways, strict=True):
-            h = lstm(x[::-1] if backwards else x, weights, name, **variant)[0]
+            passed = decay
+            if decay is not None and backwards:  # since the step before, which is the later one
+                passed = np.append(0, decay[:0:-1])
+            h = lstm(x[::-1] if backwards else x, weights, name, decay=passed, **variant)[0]
             finals.append(h[-1])
             hs.append(h[::-1] if backwards else h)
         if merge == "concat":
@@ -78,11 +102,20 @@ def attention(out, weights):
     return share / share.sum()
 
 
-def outputs(sequences, weights, per_step, pooling="last", **architecture):
-    """Outputs (Q, K) of the linear head for a list of sequences."""
+def outputs(
+    sequences,
+    weights,
+    per_step,
+    pooling="last",
+    decays=None,
+    head_activation="relu",
+    **architecture,
+):
+    """Outputs (Q, K) of the head for a list of sequences, with a decay for each of them."""
     rows = []
-    for x in sequences:
-        out, pooled = layers(x, weights, **architecture)[-1]
+    decays = [None] * len(sequences) if decays is None else decays
+    for x, decay in zip(sequences, decays, strict=True):
+        out, pooled = layers(x, weights, decay=decay, **architecture)[-1]
         if pooling == "mean":
             pooled = out.mean(axis=0)
         elif pooling == "max":
@@ -90,8 +123,14 @@ def outputs(sequences, weights, per_step, pooling="last", **architecture):
         elif pooling == "attention":
             pooled = attention(out, weights) @ out
         rows.append(out if per_step else pooled[np.newaxis])
-    W, b = (np.asarray(weights[name], np.float64) for name in ("head_weight", "head_bias"))
-    return np.concatenate(rows) @ W.T + b
+    rows = np.concatenate(rows)
+    for part in ("hidden_", ""):
+        if f"head_{part}weight" in weights:
+            W, b = (np.asarray(weights[f"head_{part}{name}"]) for name in ("weight", "bias"))
+            rows = rows @ W.T.astype(np.float64) + b
+            if part:
+                rows = np.tanh(rows) if head_activation == "tanh" else np.maximum(rows, 0)
+    return rows
 
 
 def loss(out, y, weight, kind, parameter=0.5):

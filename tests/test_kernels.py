@@ -96,7 +96,7 @@ def test_activations_at_the_ends(dtype):
 
 @kernel
 def activate_rows(gates, c, tanh_c, h):
-    gate_loops.activate(None, gates, 0, c, 0, 0, tanh_c, h, 0, 0, h, 0, 0, 0, h.shape[0])
+    gate_loops.activate(None, gates, 0, c, 0, c, 0, tanh_c, h, 0, 0, h, 0, 0, 0, h.shape[0])
 
 
 @kernel

@@ -29,11 +29,26 @@ VARIANTS = {
     "no biases": {"bias": False},
     "learned state": {"learned_state": True},
     "all": {"peephole": True, "coupled": True, "limit": 0.9, "learned_state": True},
+    "projected": {"proj_size": 2},
+    "normalised": {"norm": True, "bias": False},
+    "zoneout": {"zoneout": (0.3, 0.4)},
+    "time": {"decays": True},
+    "hidden layer": {"head_size": 4},
 }
+REST = {
+    "proj_size": 1, "norm": True, "bias": False, "zoneout": (0.3, 0.4), "decays": True,
+    "head_size": 3, "head_activation": "tanh",
+}  # fmt: skip
+EVERYTHING = {**VARIANTS["all"], **REST}
 ARCHITECTURES |= {name: {"H": (3,), **options} for name, options in VARIANTS.items()}
 ARCHITECTURES |= {
     "stack, no biases": {"H": (3, 2), "bias": False, "direction": "both"},
     "stack, all": {"H": (2, 2), "direction": "both", "residual": True, **VARIANTS["all"]},
+    "stack, everything": {"H": (4, 4), "direction": "both", "residual": True, **EVERYTHING},
+    "reverse, everything": {"H": (4, 3), "direction": "reverse", **EVERYTHING},
+    "sum, everything": {"H": (3, 4), "direction": "both", "merge": "sum", **EVERYTHING},
+    "projected, both": {"H": (3, 4), "direction": "both", "proj_size": 2},
+    "projected, learned state": {"H": (3, 4), "learned_state": True, "proj_size": 2},
     "reverse, learned state": {"H": (3,), "direction": "reverse", "learned_state": True},
 }
 LENGTHS = {"one length": [5] * 3, "ragged": [2, 6, 1, 4, 4], "one step": [1, 1]}
@@ -46,6 +61,8 @@ POOLING = {
     "max, reverse": {"H": (3, 3), "pooling": "max", "direction": "reverse", "residual": True},
     "attention, sum": {"H": (2, 3), "pooling": "attention", "direction": "both", "merge": "sum"},
     "attention, all": {"H": (2, 2), "pooling": "attention", "residual": True, **VARIANTS["all"]},
+    "attention, everything": {"H": (4, 3), "pooling": "attention", **EVERYTHING},
+    "mean, hidden layer": {"H": (3, 2), "pooling": "mean", "direction": "both", "head_size": 3},
 }
 over_architectures = pytest.mark.parametrize(
     "architecture", ARCHITECTURES.values(), ids=ARCHITECTURES
@@ -56,12 +73,13 @@ over_per_step = pytest.mark.parametrize("per_step", [False, True])
 
 def as_reference(architecture):
     """What the reference cannot read off the weights."""
-    told = "direction", "merge", "residual", "coupled", "limit", "pooling"
+    told = "direction", "merge", "residual", "coupled", "limit", "pooling", "zoneout"
+    told += ("head_activation",)
     return {key: value for key, value in architecture.items() if key in told}
 
 
 def check_forward(p, architecture, tolerance):
-    options = as_reference(architecture)
+    options = {"decays": p.decays, **as_reference(architecture)}
     expected = reference.outputs(p.in_order, p.named, p.per_step, **options)
     found = p.network.predict(p.theta, p.batch)
     np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
@@ -143,6 +161,13 @@ def problems(draw):
     architecture |= {name: draw(st.booleans()) for name in ("peephole", "coupled", "bias")}
     architecture["learned_state"] = draw(st.booleans())
     architecture["limit"] = draw(st.sampled_from([np.inf, 1.0]))
+    architecture["proj_size"] = draw(st.integers(0, min(H) - 1))
+    architecture["norm"] = draw(st.booleans())
+    architecture["bias"] = architecture["bias"] and not architecture["norm"]
+    architecture["zoneout"] = draw(st.sampled_from([(0.0, 0.0), (0.2, 0.0), (0.1, 0.5)]))
+    architecture["decays"] = draw(st.booleans())
+    architecture["head_size"] = draw(st.integers(0, 3))
+    architecture["head_activation"] = draw(st.sampled_from(["relu", "tanh"]))
     architecture["pooling"] = draw(st.sampled_from(["last", "mean", "max", "attention"]))
     per_step = architecture["pooling"] == "last" and draw(st.booleans())
     lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=6))
@@ -166,6 +191,7 @@ def test_any_architecture(example):
         {"H": (64, 64), "residual": True},
         {"H": (50, 17), "direction": "both"},
         {"H": (37,), **VARIANTS["all"]},
+        {"H": (37, 23), **EVERYTHING, "proj_size": 19},
         {"H": (37,), "pooling": "attention"},
     ],
 )
@@ -173,12 +199,9 @@ def test_float32_at_odd_sizes(make_problem, architecture):
     p = make_problem([9, 3, 7] * 15, F=5, K=2, dtype=np.float32, n_threads=2, **architecture)
     check_forward(p, architecture, 2e-6)
     exact = make_problem([9, 3, 7] * 15, F=5, K=2, **architecture)
-    single, double = (
-        p.loss_and_grad(),
-        exact.network.loss_and_grad(
-            p.theta.astype(float), p.batch._replace(y=p.batch.y.astype(float))
-        ),
-    )
+    batch = p.batch._replace(y=p.batch.y.astype(float))
+    single = p.network.loss_and_grad(p.theta, p.batch)
+    double = exact.network.loss_and_grad(p.theta.astype(float), batch)
     np.testing.assert_allclose(single[1], double[1], atol=1e-5 * np.abs(double[1]).max())
 
 

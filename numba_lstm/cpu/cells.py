@@ -18,9 +18,10 @@ from __future__ import annotations
 import numpy as np
 
 from numba_lstm._jit import helper
-from numba_lstm.cpu.gates import activate, add_peephole_gradient, differentiate, standardise
+from numba_lstm.cpu.gates import activate, differentiate, standardise
 from numba_lstm.cpu.matmul import ADD, SET, fill_zeros, product
-from numba_lstm.cpu.table import CELL, HEAD
+from numba_lstm.cpu.special import add_kept, advance, keep_ends, mask_rows, retreat
+from numba_lstm.cpu.table import C_0, CELL, EXTRA, H_0
 from numba_lstm.cpu.views import matrix
 
 # Which way a skip connection is gone.
@@ -49,7 +50,7 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
     the last bit.
     """
     # Taken out of the tuples once: each time counts a reference, atomically.
-    values, itemsize, starts, ends, mean, inverse_scale = inputs
+    values, itemsize, starts, ends, mean, inverse_scale, decay = inputs
     xh, gates = matrix(memory, table, cell + CELL.xh), matrix(memory, table, cell + CELL.gates)
     c, h, x = (
         matrix(memory, table, cell + CELL.c),
@@ -61,17 +62,16 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
         table[cell + CELL.h_column],
         table[cell + CELL.reverse],
     )
-    tanh_c, H = matrix(memory, table, cell + CELL.tanh_c), c.shape[1]
+    tanh_c = matrix(memory, table, cell + CELL.tanh_c)
     keeps = table[cell + CELL.keeps] != 0
-    x_size = packed_W.shape[0] - H
+    h_0 = matrix(theta if table[cell + CELL.learned] else memory, table, cell + CELL.h_0)
+    c_0 = matrix(theta if table[cell + CELL.learned] else memory, table, cell + CELL.c_0)
+    P = h_0.shape[1]
+    x_size = packed_W.shape[0] - P
     # c_0 lies behind the packed rows, or where all else of its sequence lies.
     origin = c.shape[0] - ends.size + 1 + s if keeps else first
     zero = np.int64(0)  # a literal would be compiled for separately
-    learned = table[cell + CELL.learned]
-    h_0 = matrix(theta if learned else memory, table, cell + CELL.h_0)
-    c_0 = matrix(theta if learned else memory, table, cell + CELL.c_0)
     _copy_state(c_0, s, c, origin, e - s, zero)
-    what = special(variant, theta, memory, table, cell)
     x_mask, h_mask = (
         matrix(memory, table, cell + CELL.x_mask),
         matrix(memory, table, cell + CELL.h_mask),
@@ -91,12 +91,12 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
             _copy_inputs(x, p, xh, q, n, x_size)
         _copy_state(h_0, s + continued, xh, q + continued, n - continued, x_size)
         if variant is not None:
-            _mask_rows(x_mask, s, xh, q, n, zero)
-            _mask_rows(h_mask, s, xh, q, n, x_size)
+            mask_rows(x_mask, s, xh, q, n, zero)
+            mask_rows(h_mask, s, xh, q, n, x_size)
         # Of zeros nothing is multiplied.
-        K = x_size if continued == 0 and table[cell + CELL.zero] else x_size + H
+        K = x_size if continued == 0 and table[cell + CELL.zero] else x_size + P
         product(xh, q, K, packed_W, gates, q, n, SET)
-        t = t - 1 if reverse else t + 1
+        now, t = t, t - 1 if reverse else t + 1
         n_next = running(ends, t, s, e, n) if 0 <= t < T else 0
         p_next = p - n_next if reverse else p + n
         following = p_next if keeps else first
@@ -107,20 +107,22 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
             if m == 0:
                 continue
             previous = origin + r if fresh else before
-            activate(
-                *(what, gates, q + r, c, previous, q + r, tanh_c, h, at + r, column),
-                *(xh, x_size, following + r, n_written - r, m),
-            )
+            if variant is None:
+                activate(
+                    *(None, gates, q + r, c, previous, c, q + r, tanh_c, h, at + r, column),
+                    *(xh, x_size, following + r, n_written - r, m),
+                )
+            else:
+                # What has passed since the step before, which backwards is the later one.
+                gap = (-1 if fresh else now + 1) if reverse else now
+                advance(
+                    *(theta, memory, table, cell, decay, starts, s + r, now, gap, previous),
+                    *(q + r, at + r, x_size, following + r, min(max(n_written - r, 0), m), m),
+                )
+        if variant is not None:
+            r = n_following
+            keep_ends(memory, table, cell, s + r, at + r, q + r, n - r)
         before, p, n, continued = q, p_next, n_next, n_following
-
-
-@helper
-def special(variant, theta, memory, table, cell):
-    """What is special about a cell, as gates.py takes it; None where ``variant`` is None."""
-    if variant is None:
-        return None
-    peephole = matrix(theta if table[cell + CELL.peeps] else memory, table, cell + CELL.peephole)
-    return peephole, matrix(memory, table, HEAD.constants)[0, 0], table[cell + CELL.coupled] != 0
 
 
 @helper
@@ -130,15 +132,6 @@ def _copy_state(state, i, A, row, n, column):
         source = i + r if state.shape[0] > 1 else 0
         for j in range(state.shape[1]):
             A[row + r, column + j] = state[source, j]
-
-
-@helper
-def _mask_rows(mask, i, A, row, n, column):
-    """Multiply n rows of A, from ``column`` on, by rows of a mask, if there is one."""
-    if mask.size > 0:
-        for r in range(n):
-            for j in range(mask.shape[1]):
-                A[row + r, column + j] *= mask[i + r, j]
 
 
 @helper
@@ -153,8 +146,9 @@ def _copy_inputs(x, p, xh, q, n, x_size):
 
 
 @helper
-def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_step, task):
+def backward_cell(variant, theta, memory, table, cell, inputs, s, e, base, every_step, task):
     """Backpropagation through time for sequences s to e: a cell's gates become da."""
+    starts, ends, decay = inputs.starts, inputs.ends, inputs.decay
     gates, c = matrix(memory, table, cell + CELL.gates), matrix(memory, table, cell + CELL.c)
     dh, dc = matrix(memory, table, cell + CELL.dh), matrix(memory, table, cell + CELL.dc)
     tanh_c, packed_W_hT = (
@@ -170,12 +164,12 @@ def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_s
     origin = c.shape[0] - ends.size + 1 + s
     zero = np.int64(0)  # a literal would be compiled for separately
     extra = matrix(memory, table, cell + CELL.extra)
-    what = special(variant, theta, memory, table, cell)
     h_mask = matrix(memory, table, cell + CELL.h_mask)
-    peeps, learned = table[cell + CELL.peeps], table[cell + CELL.learned]
-    fill_zeros(extra, 5 * task, 5, zero, dh.shape[1])
-    fill_zeros(dh, s, e - s, zero, dh.shape[1])
-    fill_zeros(dc, s, e - s, zero, dh.shape[1])
+    learned, passes = table[cell + CELL.learned] != 0, table[cell + CELL.passes] != 0
+    fill_zeros(extra, EXTRA * task, EXTRA, zero, dc.shape[1])
+    if not passes:
+        fill_zeros(dh, s, e - s, zero, dh.shape[1])
+        fill_zeros(dc, s, e - s, zero, dc.shape[1])
     if not every_step:
         _add_gradient(d_out, s, column, divisor, dh, s, e - s)
     T = ends[s + 1] - ends[s]
@@ -185,10 +179,11 @@ def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_s
     for _ in range(T):
         product(gates, later, gates.shape[1], packed_W_hT, dh, s, continued, SET)
         if variant is not None:
-            _mask_rows(h_mask, s, dh, s, continued, zero)
+            add_kept(memory, table, cell, s, continued)
+            mask_rows(h_mask, s, dh, s, continued, zero)
         if every_step:
             _add_gradient(d_out, p, column, divisor, dh, s, n)
-        t = t + 1 if reverse else t - 1
+        now, t = t, t + 1 if reverse else t - 1
         n_next = running(ends, t, s, e, n) if 0 <= t < T else 0
         p_next = p + n if reverse else p - n_next
         later, continued = p, min(n, n_next)
@@ -197,19 +192,26 @@ def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_s
             if m == 0:
                 continue
             previous = origin + r if first else p_next
-            differentiate(what, gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
-            if variant is not None:  # noqa: SIM102 - Numba leaves out a branch of this form only
-                if peeps:
-                    add_peephole_gradient(gates, p + r, c, previous, extra, 5 * task, m)
-        if learned:
+            if variant is None:
+                differentiate(None, gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
+            else:
+                gap = (-1 if first else now + 1) if reverse else now
+                retreat(
+                    *(theta, memory, table, cell, decay, starts, s + r, now, gap, previous),
+                    *(p + r, task, m),
+                )
+        if learned or passes:
             r, m = continued, n - continued
             product(gates, p + r, gates.shape[1], packed_W_hT, dh, s + r, m, SET)
             if variant is not None:
-                _mask_rows(h_mask, s + r, dh, s + r, m, zero)
-            for row in range(s + r, s + n):
+                add_kept(memory, table, cell, s + r, m)
+                mask_rows(h_mask, s + r, dh, s + r, m, zero)
+        if learned:
+            for row in range(s + continued, s + n):
                 for j in range(dh.shape[1]):
-                    extra[5 * task + 3, j] += dh[row, j]
-                    extra[5 * task + 4, j] += dc[row, j]
+                    extra[EXTRA * task + H_0, j] += dh[row, j]
+                for j in range(dc.shape[1]):
+                    extra[EXTRA * task + C_0, j] += dc[row, j]
         p, n = p_next, n_next
     if dx.size > 0:
         packed_W_xT = matrix(memory, table, cell + CELL.packed_W_xT)
@@ -220,7 +222,7 @@ def backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_s
             x_mask = matrix(memory, table, cell + CELL.x_mask)
             t, n, p = 0, 0 if table[cell + CELL.second] else e - s, first
             while n > 0:  # once, when both directions have added theirs
-                _mask_rows(x_mask, s, dx, p, n, zero)
+                mask_rows(x_mask, s, dx, p, n, zero)
                 t, p = t + 1, p + n
                 n = running(ends, t, s, e, n)
 
@@ -268,7 +270,7 @@ def skip(memory, table, cell, back, ends, s, e, base, first, every_step):
         return
     x = matrix(memory, table, cell + (CELL.dx if back else CELL.x))
     out = matrix(memory, table, cell + (CELL.d_out if back else CELL.out))
-    width, H = x.shape[1], table[cell + CELL.c + 2]
+    width, H = x.shape[1], table[cell + CELL.h + 2]
     both = table[cell + CELL.second] != 0 or not table[cell + CELL.last]
     # Columns up to ``onward`` go with the last step, those from ``backward`` on with the first.
     onward, backward = (0, 0) if table[cell + CELL.reverse] else (width, width)

@@ -31,9 +31,9 @@ def _variant_at(variant, H, j, n):
     """What is special about units j to j+n, as cell.py takes it."""
     if variant is None:
         return None
-    peephole, limit, coupled = variant
+    peephole, limit, coupled, normed = variant
     p_i, p_f = load(peephole, j, n), load(peephole, H + j, n)
-    return p_i, p_f, load(peephole, 2 * H + j, n), limit, coupled
+    return p_i, p_f, load(peephole, 2 * H + j, n), limit, coupled, normed
 
 
 @helper(inline=True)
@@ -49,7 +49,7 @@ def _read_forward(gates, a, H, c, before, j, n):
 
 
 @helper(inline=True)
-def _write_forward(given, variant, gates, a, H, c, now, tanh_c, q, h, at, xh, following, j, n):
+def _write_forward(given, variant, gates, a, H, new_c, now, tanh_c, q, h, at, xh, following, j, n):
     """Equations (2) to (4) for units j to j+n of one row, from what was loaded."""
     i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(*given, _variant_at(variant, H, j, n))
     store(i, gates, a + j, n)
@@ -57,7 +57,7 @@ def _write_forward(given, variant, gates, a, H, c, now, tanh_c, q, h, at, xh, fo
     store(g, gates, a + 2 * H + j, n)
     store(o, gates, a + 3 * H + j, n)
     store(tanh_c_t, tanh_c, q + j, n)
-    store(c_t, c, now + j, n)
+    store(c_t, new_c, now + j, n)
     store(h_t, h, at + j, n)
     if following >= 0:
         store(h_t, xh, following + j, n)
@@ -65,30 +65,30 @@ def _write_forward(given, variant, gates, a, H, c, now, tanh_c, q, h, at, xh, fo
 
 @helper
 def activate(
-    variant, gates, q, c, before, now, tanh_c, h, at, column, xh, x_size, following, n_following, n
+    variant, gates, q, c, before, new_c, now, tanh_c, h, at, column, xh, x_size, following, m, n
 ):
     """Equations (2) to (4) for n rows: pre-activations become i, f, g, o, c and h.
 
-    Rows q of gates and tanh_c, ``before`` of c for c_{t-1} and ``now`` for c_t, ``at``
-    of h, whose row holds h_t from ``column`` on; of the first ``n_following`` h_t goes to
-    xh, too, from row ``following`` on behind the ``x_size`` inputs, as part of the next
-    step's. ``variant`` is None or a tuple: peephole weights (3, H), the limit, whether the
-    gates are coupled.
+    Rows q of gates and tanh_c, ``before`` of c for c_{t-1} and ``now`` of new_c for c_t,
+    ``at`` of h, whose row holds h_t from ``column`` on; of the first m h_t goes to xh, too,
+    from row ``following`` on behind the ``x_size`` inputs, as part of the next step's.
+    ``variant`` is None or a tuple: peephole weights (3, H), the limit, whether the gates are
+    coupled and whether the cell is normalised.
     """
     H, R, L = c.shape[1], xh.shape[1], lanes(c)
     end, n_end = _last_vector(H, L)
     for r in range(n):
         a, row = (q + r) * 4 * H, (q + r) * H
         c_prev, c_row, h_row = (before + r) * H, (now + r) * H, (at + r) * h.shape[1] + column
-        then = (following + r) * R + x_size if r < n_following else -1
+        then = (following + r) * R + x_size if r < m else -1
         given = _read_forward(gates, a, H, c, c_prev, end, n_end)
         for j in range(0, end, L):
             _write_forward(
                 *(_read_forward(gates, a, H, c, c_prev, j, L), variant),
-                *(gates, a, H, c, c_row, tanh_c, row, h, h_row, xh, then, j, L),
+                *(gates, a, H, new_c, c_row, tanh_c, row, h, h_row, xh, then, j, L),
             )
         _write_forward(
-            *(given, variant, gates, a, H, c, c_row, tanh_c, row),
+            *(given, variant, gates, a, H, new_c, c_row, tanh_c, row),
             *(h, h_row, xh, then, end, n_end),
         )
 
@@ -149,7 +149,7 @@ def differentiate(variant, gates, q, c, before, tanh_c, dh, dc, at, n):
 
 
 @helper
-def add_peephole_gradient(gates, q, c, before, d_peephole, first, n):
+def add_peephole_gradient(gates, q, c, before, new_c, d_peephole, first, n):
     """Add equation (8p) of n rows, whose gates are da by now, to 3 rows of d_peephole."""
     H = c.shape[1]
     for r in range(n):
@@ -157,4 +157,4 @@ def add_peephole_gradient(gates, q, c, before, d_peephole, first, n):
             c_prev = c[before + r, j]
             d_peephole[first, j] += gates[q + r, j] * c_prev
             d_peephole[first + 1, j] += gates[q + r, H + j] * c_prev
-            d_peephole[first + 2, j] += gates[q + r, 3 * H + j] * c[q + r, j]
+            d_peephole[first + 2, j] += gates[q + r, 3 * H + j] * new_c[q + r, j]

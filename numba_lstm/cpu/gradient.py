@@ -7,69 +7,156 @@ import numpy as np
 from numba_lstm._jit import helper
 from numba_lstm.cpu.matmul import add_transposed_product, fill_zeros, share_of
 from numba_lstm.cpu.pooling import ATTENTION
-from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells
+from numba_lstm.cpu.table import (
+    B_D,
+    C_0,
+    CELL,
+    EXTRA,
+    H_0,
+    HEAD,
+    NORM,
+    PEEPHOLE,
+    cell_part,
+    n_cells,
+)
 from numba_lstm.cpu.views import matrix
 
 
 @helper
-def gradient_share(grad, memory, table, ends, blocks, first_block, per_step, task, n_tasks):
+def gradient_share(
+    variant, combining, grad, memory, table, ends, blocks, first_block, per_step, task, n_tasks
+):
     """One task's share of the weights' gradient over a wave: n_tasks blocks, or what is left.
 
     Tasks have columns of their own: none needs a copy, and every sum runs over the
-    whole batch in one order, wave after wave.
+    whole batch in one order, wave after wave. ``variant`` and ``combining`` are those of
+    parallel.py.
     """
-    scratch = matrix(memory, table, HEAD.scratch)[task]
     zero = np.int64(0)  # a literal would be compiled for separately
     n_blocks = min(n_tasks, blocks.size - 1 - first_block)
     s, e = blocks[first_block], blocks[first_block + n_blocks]
-    attends = table[HEAD.pooling] == ATTENTION
-    for k in range(n_cells(table) + 1 + attends):
-        if k < n_cells(table):
-            part = cell_part(k)
-            A, B = matrix(memory, table, part + CELL.xh), matrix(memory, table, part + CELL.gates)
-            a, b, n, dW = zero, zero, ends[e] - ends[s], matrix(grad, table, part + CELL.W)
-        elif k == n_cells(table) + 1:
-            A, B = matrix(memory, table, HEAD.rows), matrix(memory, table, HEAD.u)
-            a, b, n, dW = zero, zero, ends[e] - ends[s], matrix(grad, table, HEAD.W_a)
-        else:
-            A, B = matrix(memory, table, HEAD.d_out), matrix(memory, table, HEAD.h)
-            a, b, n = (ends[s], zero, ends[e] - ends[s]) if per_step else (s, s, e - s)
-            dW = matrix(grad, table, HEAD.W_y)
-        first, last = share_of(dW.shape[1], dW.itemsize, task, n_tasks)
-        if first_block == 0:
-            fill_zeros(dW, zero, dW.shape[0], first, last)
-        add_transposed_product(A, a, B, b, n, dW, first, last, scratch)
-    if task == 0:
-        db_y, d_out = matrix(grad, table, HEAD.b_y), matrix(memory, table, HEAD.d_out)
-        if first_block == 0:
-            fill_zeros(db_y, zero, db_y.shape[0], zero, db_y.shape[1])
-        q, q_end = (ends[s], ends[e]) if per_step else (s, e)
-        for r in range(q, q_end):
-            for j in range(db_y.size):
-                db_y[0, j] += d_out[r, j]
-        # The small gradients, of which each block has a part of its own.
-        for k in range(2 * n_cells(table) + 2):
-            cell = cell_part(k // 2)
-            if k >= 2 * n_cells(table):
-                there, of, stride = attends, HEAD.extra, 2
-                to, first = (HEAD.v_a, 1) if k % 2 else (HEAD.b_a, 0)
-            elif k % 2:
-                there, of, stride = table[cell + CELL.learned] != 0, cell + CELL.extra, 5
-                to, first = cell + CELL.d_initial, 3
-            else:
-                there, of, stride = table[cell + CELL.peeps] != 0, cell + CELL.extra, 5
-                to, first = cell + CELL.peephole, 0
+    n, new, share = ends[e] - ends[s], first_block == 0, (task, n_tasks)
+    where = blocks, first_block, n_blocks
+    for k in range(n_cells(table)):
+        cell = cell_part(k)
+        _add_share(
+            *(grad, memory, table, cell + CELL.W, cell + CELL.xh, zero, cell + CELL.gates, zero),
+            *(n, new, share),
+        )
+        if variant is not None:
+            _add_special_shares(grad, memory, table, cell, ends, where, n, new, share)
+    q, n_out = (ends[s], n) if per_step else (s, e - s)
+    row, n_seen = (zero, n) if per_step else (s, e - s)
+    _add_share(grad, memory, table, HEAD.W_y, HEAD.d_out, q, HEAD.h, row, n_out, new, share)
+    if combining is not None:
+        if table[HEAD.pooling] == ATTENTION:
+            _add_share(grad, memory, table, HEAD.W_a, HEAD.rows, zero, HEAD.u, zero, n, new, share)
+        if table[HEAD.hides]:
+            _add_share(
+                *(grad, memory, table, HEAD.W_1, HEAD.pooled, row, HEAD.d_h, row),
+                *(n_seen, new, share),
+            )
+    if task > 0:
+        return
+    db_y, d_out = matrix(grad, table, HEAD.b_y), matrix(memory, table, HEAD.d_out)
+    if new:
+        fill_zeros(db_y, zero, db_y.shape[0], zero, db_y.shape[1])
+    for r in range(q, q + n_out):
+        for j in range(db_y.size):
+            db_y[0, j] += d_out[r, j]
+    # The small gradients, of which each block has a part of its own.
+    for k in range(n_cells(table)):
+        cell = cell_part(k)
+        for i in range(5):
+            there, to, first = table[cell + CELL.peeps], cell + CELL.peephole, PEEPHOLE
+            if i == 1:
+                there, to, first = table[cell + CELL.learned], cell + CELL.h_0, H_0
+            elif i == 2:
+                there, to, first = table[cell + CELL.learned], cell + CELL.c_0, C_0
+            elif i == 3:
+                there, to, first = table[cell + CELL.decays], cell + CELL.b_d, B_D
+            elif i == 4:
+                there, to, first = table[cell + CELL.normed], cell + CELL.norm, NORM
             if there:
                 _add_blocks(
-                    *(grad, memory, table, to, of, first, stride),
-                    *(blocks, first_block, n_blocks),
+                    grad, memory, table, to, cell + CELL.extra, first, np.int64(EXTRA), where
                 )
+    if combining is not None:
+        for i in range(3):
+            there, to, of = table[HEAD.pooling] == ATTENTION, HEAD.b_a, HEAD.extra
+            first, stride = 0, 2
+            if i == 1:
+                to, first = HEAD.v_a, 1
+            elif i == 2:
+                there, to, of, stride = table[HEAD.hides] != 0, HEAD.b_1, HEAD.extra_b_1, 1
+            if there:
+                _add_blocks(grad, memory, table, to, of, first, stride, where)
 
 
 @helper
-def _add_blocks(grad, memory, table, to, of, first, stride, blocks, first_block, n_blocks):
+def _add_share(grad, memory, table, to, A_at, a, B_at, b, n, new, share):
+    """Add A^T B of n rows, from a and b on, to this task's columns of a weight's gradient."""
+    A, B, dW = (
+        matrix(memory, table, A_at),
+        matrix(memory, table, B_at),
+        matrix(grad, table, to),
+    )
+    task, n_tasks = share
+    first, last = share_of(dW.shape[1], dW.itemsize, task, n_tasks)
+    if new:
+        fill_zeros(dW, np.int64(0), dW.shape[0], first, last)
+    scratch = matrix(memory, table, HEAD.scratch)[task]
+    add_transposed_product(A, a, B, b, n, dW, first, last, scratch)
+
+
+@helper
+def _add_special_shares(grad, memory, table, cell, ends, where, n, new, share):
+    """The same for the projection, and for what decays with time."""
+    zero, (blocks, first_block, n_blocks) = np.int64(0), where
+    if table[cell + CELL.projects]:
+        _add_share(
+            *(
+                grad,
+                memory,
+                table,
+                cell + CELL.W_r,
+                cell + CELL.hidden,
+                zero,
+                cell + CELL.d_h,
+                zero,
+            ),
+            *(n, new, share),
+        )
+    if table[cell + CELL.decays]:
+        origin = table[cell + CELL.c + 1] - ends.size + 1
+        # Block by block, the cells before the first step with the others of their block: in
+        # this order, however many blocks a wave has.
+        for k in range(2 * n_blocks):
+            s, e = blocks[first_block + k // 2], blocks[first_block + k // 2 + 1]
+            row, n_rows = ends[s] - ends[blocks[first_block]], ends[e] - ends[s]
+            first = new and k == 0
+            if k % 2:
+                row, n_rows = origin + s, e - s
+            _add_share(
+                *(
+                    grad,
+                    memory,
+                    table,
+                    cell + CELL.W_d,
+                    cell + CELL.c,
+                    row,
+                    cell + CELL.short,
+                    row,
+                ),
+                *(n_rows, first, share),
+            )
+
+
+@helper
+def _add_blocks(grad, memory, table, to, of, first, stride, where):
     """Add what each block has found of a gradient: rows from ``first`` on, of ``stride``."""
     total, found = matrix(grad, table, to), matrix(memory, table, of)
+    blocks, first_block, n_blocks = where
     if first_block == 0:
         fill_zeros(total, np.int64(0), total.shape[0], np.int64(0), total.shape[1])
     for k in range(n_blocks):

@@ -9,35 +9,51 @@ from numba_lstm.cpu.views import matrix
 
 
 @helper
-def pack_share(theta, memory, table, task, n_tasks):
+def pack_share(variant, combining, theta, memory, table, task, n_tasks):
     """Pack one task's share of the weights that a forward pass needs."""
+    share = task, n_tasks
     for k in range(n_cells(table)):
-        W = matrix(theta, table, cell_part(k) + CELL.W)
-        first, last = share_of(W.shape[1], W.itemsize, task, n_tasks)
-        pack(W, matrix(memory, table, cell_part(k) + CELL.packed_W), first, last)
-    W_y = matrix(theta, table, HEAD.W_y)
-    first, last = share_of(W_y.shape[0], W_y.itemsize, task, n_tasks)
-    pack_transposed(W_y, matrix(memory, table, HEAD.packed_W_yT), first, last)
-    packed_W_a = matrix(memory, table, HEAD.packed_W_a)
-    if packed_W_a.size > 0:
-        first, last = share_of(packed_W_a.shape[1], W_y.itemsize, task, n_tasks)
-        pack(matrix(theta, table, HEAD.W_a), packed_W_a, first, last)
+        cell = cell_part(k)
+        _pack(theta, memory, table, cell + CELL.W, cell + CELL.packed_W, share)
+        if variant is not None:
+            _pack(theta, memory, table, cell + CELL.W_r, cell + CELL.packed_W_r, share)
+            _pack(theta, memory, table, cell + CELL.W_d, cell + CELL.packed_W_d, share)
+    _pack_transposed(theta, memory, table, HEAD.W_y, HEAD.packed_W_yT, share)
+    if combining is not None:
+        _pack(theta, memory, table, HEAD.W_a, HEAD.packed_W_a, share)
+        _pack(theta, memory, table, HEAD.W_1, HEAD.packed_W_1, share)
 
 
 @helper
-def pack_backward_share(theta, memory, table, task, n_tasks):
+def pack_backward_share(variant, combining, theta, memory, table, task, n_tasks):
     """Pack one task's share of the weights that a backward pass needs."""
+    share = task, n_tasks
     for k in range(n_cells(table)):
         cell = cell_part(k)
-        W_h, W_x = matrix(theta, table, cell + CELL.W_h), matrix(theta, table, cell + CELL.W_x)
-        first, last = share_of(W_h.shape[0], W_h.itemsize, task, n_tasks)
-        pack_transposed(W_h, matrix(memory, table, cell + CELL.packed_W_hT), first, last)
-        first, last = share_of(W_x.shape[0], W_x.itemsize, task, n_tasks)
-        pack_transposed(W_x, matrix(memory, table, cell + CELL.packed_W_xT), first, last)
-    W_y = matrix(theta, table, HEAD.W_y)
-    first, last = share_of(W_y.shape[1], W_y.itemsize, task, n_tasks)
-    pack(W_y, matrix(memory, table, HEAD.packed_W_y), first, last)
-    packed_W_aT = matrix(memory, table, HEAD.packed_W_aT)
-    if packed_W_aT.size > 0:
-        first, last = share_of(packed_W_aT.shape[1], W_y.itemsize, task, n_tasks)
-        pack_transposed(matrix(theta, table, HEAD.W_a), packed_W_aT, first, last)
+        _pack_transposed(theta, memory, table, cell + CELL.W_h, cell + CELL.packed_W_hT, share)
+        _pack_transposed(theta, memory, table, cell + CELL.W_x, cell + CELL.packed_W_xT, share)
+        if variant is not None:
+            _pack_transposed(theta, memory, table, cell + CELL.W_r, cell + CELL.packed_W_rT, share)
+            _pack_transposed(theta, memory, table, cell + CELL.W_d, cell + CELL.packed_W_dT, share)
+    _pack(theta, memory, table, HEAD.W_y, HEAD.packed_W_y, share)
+    if combining is not None:
+        _pack_transposed(theta, memory, table, HEAD.W_a, HEAD.packed_W_aT, share)
+        _pack_transposed(theta, memory, table, HEAD.W_1, HEAD.packed_W_1T, share)
+
+
+@helper
+def _pack(theta, memory, table, of, to, share):
+    """Pack a share of a weight, if there is such."""
+    W, packed = matrix(theta, table, of), matrix(memory, table, to)
+    if packed.size > 0:
+        first, last = share_of(W.shape[1], W.itemsize, *share)
+        pack(W, packed, first, last)
+
+
+@helper
+def _pack_transposed(theta, memory, table, of, to, share):
+    """The same of its transpose."""
+    W, packed = matrix(theta, table, of), matrix(memory, table, to)
+    if packed.size > 0:
+        first, last = share_of(W.shape[0], W.itemsize, *share)
+        pack_transposed(W, packed, first, last)

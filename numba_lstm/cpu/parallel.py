@@ -5,8 +5,9 @@ a batch is cut into blocks follows from the batch alone, and no two tasks add to
 number: results are the same, bit for bit, for any number of threads.
 
 ``variant`` and ``combining`` are None or True: whether the cells are other than plain, and
-whether outputs of layers are merged, added to or pooled. Being of another type, None makes
-a compiled function of its own, without what the usual network does not need.
+whether outputs of layers are merged, added to, pooled or go through a hidden layer. Being
+of another type, None makes a compiled function of its own, without what the usual network
+does not need.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numba import config, types
 from numba_lstm._jit import kernel
 from numba_lstm._process import in_forked_child
 from numba_lstm.cpu import launch
+from numba_lstm.cpu.allocation import GAP
 from numba_lstm.cpu.cells import (
     BACKWARD,
     FORWARD,
@@ -31,11 +33,10 @@ from numba_lstm.cpu.cells import (
     skip,
 )
 from numba_lstm.cpu.gradient import gradient_share
-from numba_lstm.cpu.head import head_loss, outputs
+from numba_lstm.cpu.head import head_loss, hidden_layer, hidden_layer_backward, outputs
 from numba_lstm.cpu.panels import pack_backward_share, pack_share
 from numba_lstm.cpu.pooling import pool, unpool
 from numba_lstm.cpu.table import CELL, cell_part, n_cells
-from numba_lstm.cpu.workspace import GAP
 
 
 @kernel
@@ -45,7 +46,7 @@ def predict(stage, task, variant, combining, theta, work, inputs, blocks, per_st
     s, e, ends, base = blocks[task], blocks[task + 1], inputs.ends, np.int64(0)
     first = s + task * GAP
     if stage == 0:
-        pack_share(theta, memory, table, task, blocks.size - 1)
+        pack_share(variant, combining, theta, memory, table, task, blocks.size - 1)
     elif s < e:
         for k in range(n_cells(table)):
             cell = cell_part(k)
@@ -59,6 +60,8 @@ def predict(stage, task, variant, combining, theta, work, inputs, blocks, per_st
         if combining is not None:
             pool(theta, memory, table, ends, s, e, base, first)
         q, n, row = (ends[s], ends[e] - ends[s], ends[s]) if per_step else (s, e - s, first)
+        if combining is not None:
+            hidden_layer(theta, memory, table, row, n)
         outputs(theta, memory, table, row, q, n)
 
 
@@ -68,7 +71,7 @@ def states(stage, task, variant, combining, theta, work, inputs, blocks):
     memory, table = work
     s, e, ends, base = blocks[task], blocks[task + 1], inputs.ends, np.int64(0)
     if stage == 0:
-        pack_share(theta, memory, table, task, blocks.size - 1)
+        pack_share(variant, combining, theta, memory, table, task, blocks.size - 1)
     elif s < e:
         for k in range(n_cells(table)):
             cell = cell_part(k)
@@ -89,14 +92,17 @@ def loss_and_grad(
     """
     (memory, table), ends = work, inputs.ends
     if stage == 0:
-        pack_share(theta, memory, table, task, wave)
-        pack_backward_share(theta, memory, table, task, wave)
+        pack_share(variant, combining, theta, memory, table, task, wave)
+        pack_backward_share(variant, combining, theta, memory, table, task, wave)
         return
     first = (stage - 1) // 2 * wave
     last = min(first + wave, blocks.size - 1)
     base = ends[blocks[first]]
     if stage % 2 == 0:
-        gradient_share(grad, memory, table, ends, blocks, first, per_step, task, wave)
+        gradient_share(
+            *(variant, combining, grad, memory, table, ends, blocks, first, per_step),
+            *(task, wave),
+        )
     elif first + task < last and blocks[first + task] < blocks[first + task + 1]:
         s, e = blocks[first + task], blocks[first + task + 1]
         for k in range(n_cells(table)):
@@ -108,13 +114,18 @@ def loss_and_grad(
                 skip(memory, table, cell, FORWARD, ends, s, e, base, s, every_step)
         if combining is not None:
             pool(theta, memory, table, ends, s, e, base, s)
+            row, n = (ends[s] - base, ends[e] - ends[s]) if per_step else (s, e - s)
+            hidden_layer(theta, memory, table, row, n)
         head_loss(theta, memory, table, ends, s, e, base, per_step, targets)
         if combining is not None:
+            hidden_layer_backward(memory, table, row, n, task)
             unpool(theta, memory, table, ends, s, e, base, task)
         for k in range(n_cells(table) - 1, -1, -1):
             cell = cell_part(k)
             every_step = table[cell + CELL.every_step] != 0
-            backward_cell(variant, theta, memory, table, cell, ends, s, e, base, every_step, task)
+            backward_cell(
+                variant, theta, memory, table, cell, inputs, s, e, base, every_step, task
+            )
             if combining is not None:
                 skip(memory, table, cell, BACKWARD, ends, s, e, base, s, every_step)
 

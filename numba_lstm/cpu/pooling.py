@@ -27,11 +27,11 @@ NONE, MEAN, MAX, ATTENTION = range(4)
 
 @helper
 def pool(theta, memory, table, ends, s, e, base, first):
-    """Pool the steps of sequences s to e into rows from ``first`` on of the head's h."""
+    """Pool the steps of sequences s to e into rows from ``first`` on of ``pooled``."""
     kind = table[HEAD.pooling]
     if kind == NONE:
         return
-    rows, h = matrix(memory, table, HEAD.rows), matrix(memory, table, HEAD.h)
+    rows, h = matrix(memory, table, HEAD.rows), matrix(memory, table, HEAD.pooled)
     alpha, latest = matrix(memory, table, HEAD.alpha), matrix(memory, table, HEAD.latest)
     width, zero = h.shape[1], np.int64(0)
     if kind == ATTENTION:
@@ -90,14 +90,14 @@ def _attend(theta, memory, table, ends, s, e, base):
 
 @helper
 def unpool(theta, memory, table, ends, s, e, base, task):
-    """Pass the gradient of the head's h back to every step of sequences s to e.
+    """Pass the gradient of ``pooled`` back to every step of sequences s to e.
 
     With attention u becomes the gradient of its argument.
     """
     kind = table[HEAD.pooling]
     if kind == NONE:
         return
-    d_rows, d_h = matrix(memory, table, HEAD.d_rows), matrix(memory, table, HEAD.d_h)
+    d_rows, d_h = matrix(memory, table, HEAD.d_rows), matrix(memory, table, HEAD.d_pooled)
     alpha, latest = matrix(memory, table, HEAD.alpha), matrix(memory, table, HEAD.latest)
     if kind == ATTENTION:
         _attend_backward(theta, memory, table, ends, s, e, base, task)
@@ -123,9 +123,9 @@ def unpool(theta, memory, table, ends, s, e, base, task):
 def _attend_backward(theta, memory, table, ends, s, e, base, task):
     """Gradient that reaches the steps by way of alpha; that of b_a and v to ``extra``."""
     rows, u = matrix(memory, table, HEAD.rows), matrix(memory, table, HEAD.u)
-    d_rows, d_h = matrix(memory, table, HEAD.d_rows), matrix(memory, table, HEAD.d_h)
+    d_rows, d_h = matrix(memory, table, HEAD.d_rows), matrix(memory, table, HEAD.d_pooled)
     alpha, sums = matrix(memory, table, HEAD.alpha), matrix(memory, table, HEAD.sums)
-    h, v = matrix(memory, table, HEAD.h), matrix(theta, table, HEAD.v_a)
+    h, v = matrix(memory, table, HEAD.pooled), matrix(theta, table, HEAD.v_a)
     extra = matrix(memory, table, HEAD.extra)
     number, first, n_rows = type(u[0, 0]), ends[s] - base, ends[e] - ends[s]
     fill_zeros(extra, 2 * task, 2, np.int64(0), extra.shape[1])

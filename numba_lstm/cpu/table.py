@@ -12,6 +12,10 @@ from numba_lstm._jit import helper
 
 POOLING = "last", "mean", "max", "attention"
 
+# Rows of the small gradients of a cell, CellColumns.extra, and the first of each.
+EXTRA = 16
+PEEPHOLE, H_0, C_0, B_D, NORM = 0, 3, 4, 5, 6
+
 
 class CellColumns(NamedTuple):
     """What the table holds of a cell, with S time steps and B sequences.
@@ -22,7 +26,7 @@ class CellColumns(NamedTuple):
 
     Attributes
     ----------
-    xh : matrix (S, F + 1 + H or a little more)
+    xh : matrix (S, F + 1 + P or a little more)
         Inputs x_t, a one, and the hidden state h_{t-1}; then padding, so that no two rows,
         and no two threads, share a cache line.
     gates : matrix (S, 4H)
@@ -33,7 +37,7 @@ class CellColumns(NamedTuple):
         Hyperbolic tangent of the cell.
     h : matrix (S or B, ...)
         Where the hidden state goes, from column ``h_column`` on.
-    dh, dc : matrix (B, H)
+    dh, dc : matrix (B, P) and (B, H)
         Running gradients of the backward pass.
     x, dx : matrix (S, F)
         Outputs of the layer below and the gradient with respect to them; empty in the
@@ -42,19 +46,42 @@ class CellColumns(NamedTuple):
         Outputs of the layer, the cell's from ``column`` on, and the gradient.
     packed_W, packed_W_hT, packed_W_xT : matrix
         Weights in panels, two of them transposed.
-    W, W_x, W_h : matrix (F + 1 + H, 4H), without biases (F + H, 4H); (F, 4H); (H, 4H)
+    W, W_x, W_h : matrix (F + 1 + P, 4H), without biases (F + P, 4H); (F, 4H); (P, 4H)
         The weights, in theta or in its gradient; W_x empty in the first layer.
     peephole : matrix (3, H)
         p_i, p_f and p_o in theta, or zeros.
-    h_0, c_0 : matrix (1, H) or (B, H)
+    h_0, c_0 : matrix (1, P) and (1, H), or (B, P) and (B, H)
         What the sequences begin with: zeros, or the same for all in theta, or of each.
-    d_initial : matrix (2, H)
-        Gradient of h_0 and c_0, where these are in theta.
-    extra : matrix (5 n_tasks, H)
-        For each block of a wave the gradients of peephole, h_0 and c_0.
-    x_mask, h_mask : matrix (B, F) and (B, H)
+    extra : matrix (16 n_tasks, H)
+        For each block of a wave the small gradients: three rows of the peephole, h_0, c_0,
+        b_d and ten of the normalisation.
+    x_mask, h_mask : matrix (B, F) and (B, P)
         What a sequence's inputs and its h_{t-1} are multiplied by, to drop some; empty
         where nothing is dropped.
+    h_end, c_end : matrix (B, P) and (B, H)
+        What the sequences end with; empty where nobody asks.
+    norm : matrix (10, H)
+        Gains and shifts of i, f, g, o and c in theta.
+    normal, spread : matrix (S, 4H) and (S, 5)
+        Normalised pre-activations, and of these and the cell 1 / standard deviation; in a
+        prediction the first is ``gates``.
+    mean : matrix (S, 1)
+        Mean of the cell.
+    new_c : matrix (S, H)
+        Cells before some of their units go back to what they were; else ``c``.
+    hidden : matrix (S, H)
+        o tanh(c) where that is not h yet.
+    d_hidden, d_h : matrix (B, H) and (S, P)
+        Gradients of o tanh(c), and of h at every step, where this is projected.
+    packed_W_r, packed_W_rT, W_r : matrix (H, P)
+        The projection.
+    begun, short : matrix (S, H) and (B + S, H)
+        What a step makes of c_{t-1} by the time passed, and, in the rows of c, the part of it
+        that decays; after the backward pass the gradient of that one's argument.
+    packed_W_d, packed_W_dT, W_d, b_d : matrix (H, H), (1, H)
+        The weights of that part.
+    kept_dh, kept_dc : matrix (B, P) and (B, H)
+        Gradients of units that stay as they were.
     h_column, column : int
         Columns.
     coupled : bool
@@ -75,6 +102,10 @@ class CellColumns(NamedTuple):
         Whether the layer's outputs are other than h: merged, or with its inputs added.
     divisor : int
         What h is divided by in the outputs: 1, or 2 for the mean.
+    normed, projects, decays, zones : bool
+        Whether it is normalised, projected, decays with time, and keeps units as they were.
+    passes : bool
+        Whether dh and dc are given, and shall go back to before the first step.
     """
 
     xh: Any
@@ -97,10 +128,30 @@ class CellColumns(NamedTuple):
     peephole: Any
     h_0: Any
     c_0: Any
-    d_initial: Any
     extra: Any
     x_mask: Any
     h_mask: Any
+    h_end: Any
+    c_end: Any
+    norm: Any
+    normal: Any
+    spread: Any
+    mean: Any
+    new_c: Any
+    hidden: Any
+    d_hidden: Any
+    d_h: Any
+    packed_W_r: Any
+    packed_W_rT: Any
+    W_r: Any
+    begun: Any
+    short: Any
+    packed_W_d: Any
+    packed_W_dT: Any
+    W_d: Any
+    b_d: Any
+    kept_dh: Any
+    kept_dc: Any
     h_column: int
     column: int
     coupled: bool
@@ -115,6 +166,11 @@ class CellColumns(NamedTuple):
     merges: bool
     residual: bool
     divisor: int
+    normed: bool
+    projects: bool
+    decays: bool
+    zones: bool
+    passes: bool
 
 
 class HeadColumns(NamedTuple):
@@ -124,14 +180,17 @@ class HeadColumns(NamedTuple):
     ----------
     rows, d_rows : matrix (S, width) or (B, width)
         Outputs of the last layer and the gradient with respect to them.
-    h, d_h : matrix (S or B, width)
-        What the head sees and the gradient: these, or what they are pooled to.
+    pooled, d_pooled : matrix (S or B, width)
+        These, or what they are pooled to, and the gradient.
+    h, d_h : matrix (S or B, width or M)
+        What the outputs are linear in and the gradient: these, or the hidden layer's.
     out, d_out : matrix (Q, K)
         Outputs and the loss's gradient with respect to them.
     packed_W_y, packed_W_yT : matrix
         Weights in panels, the latter transposed.
-    constants : matrix (1, 1)
-        The limit of the pre-activations.
+    constants : matrix (1, 3)
+        The limit of the pre-activations, and the probabilities that a unit of h and of c stays
+        as it was.
     row_loss : matrix (1, Q)
         Weighted loss of each output.
     W_y, b_y : matrix (K, width) and (1, K)
@@ -148,14 +207,28 @@ class HeadColumns(NamedTuple):
         The first of them in panels, the latter transposed.
     extra : matrix (2 n_tasks, width)
         For each block of a wave the gradients of b_a and v_a.
+    W_1, b_1, packed_W_1, packed_W_1T : matrix (width, M) and (1, M)
+        The hidden layer's weights, in theta or in its gradient, and in panels.
+    extra_b_1 : matrix (n_tasks, M)
+        For each block of a wave the gradient of b_1.
     scratch : matrix
         Room for products, a row for each task: see matmul.scratch_size.
     pooling : int
         Which: an index into POOLING.
+    hides : bool
+        Whether there is a hidden layer.
+    is_tanh : bool
+        Whether its units are tanh, or else rectified linear.
+    draws : bool
+        Whether units stay as they were at random, or, in a prediction, in proportion.
+    seed, first_step : int
+        What is drawn: a seed, and the number of the first time step.
     """
 
     rows: Any
     d_rows: Any
+    pooled: Any
+    d_pooled: Any
     h: Any
     d_h: Any
     out: Any
@@ -176,8 +249,18 @@ class HeadColumns(NamedTuple):
     packed_W_a: Any
     packed_W_aT: Any
     extra: Any
+    W_1: Any
+    b_1: Any
+    packed_W_1: Any
+    packed_W_1T: Any
+    extra_b_1: Any
     scratch: Any
     pooling: int
+    hides: bool
+    is_tanh: bool
+    draws: bool
+    seed: int
+    first_step: int
 
 
 def _columns(kind, n_matrices):
@@ -186,8 +269,8 @@ def _columns(kind, n_matrices):
     return kind(*columns), size
 
 
-HEAD, _HEAD_SIZE = _columns(HeadColumns, 23)
-CELL, _CELL_SIZE = _columns(CellColumns, 24)
+HEAD, _HEAD_SIZE = _columns(HeadColumns, 30)
+CELL, _CELL_SIZE = _columns(CellColumns, 44)
 
 
 @helper

@@ -276,8 +276,8 @@ class FittedMixin:
             yield index, sequences.batch(index)
 
     def _network(self, attributes: dict[str, Any]) -> Network:
+        from numba_lstm.cpu.allocation import Drops
         from numba_lstm.cpu.threads import resolve_n_jobs
-        from numba_lstm.cpu.workspace import Drops
         from numba_lstm.network import Network
 
         loss, parameter = self._loss_and_parameter(attributes["_targets"])

@@ -27,17 +27,21 @@ def read_state(given: Any, state: State, layout: Layout) -> None:
     """
     N, many = len(state.h[0]), len(layout.hidden_sizes) > 1
     directions = 2 if layout.direction == "both" else 1
-    shapes = [(N, directions * H) for H in layout.hidden_sizes]
-    needed = f"lists of arrays of the shapes {shapes}" if many else f"arrays of shape {shapes[0]}"
+    shapes = [
+        [(N, directions * (P or H)) for H in layout.hidden_sizes] for P in (layout.proj_size, 0)
+    ]
+    needed = f"arrays of the shapes {shapes[0][0]} and {shapes[1][0]}"
+    if many:
+        needed = f"lists of arrays, of the shapes {shapes[0]} and {shapes[1]}"
     if not isinstance(given, list | tuple) or len(given) != 2:
         raise ValueError(
             f"initial_state is a {type(given).__name__}; it is a pair (h, c) of {needed}."
         )
     dtype = state.h[0].dtype
-    for part, target, name in zip(given, state, "hc", strict=True):
+    for part, target, sizes, name in zip(given, state, shapes, "hc", strict=True):
         arrays = as_arrays(part if many else [part], dtype)
         found = [array.shape for array in arrays]
-        if found != shapes:
+        if found != sizes:
             what = f"of shapes {found}" if arrays else "no numbers"
             raise ValueError(
                 f"{name} of initial_state is {what}; a state of {N} sequences is a pair (h, c) of "
@@ -48,7 +52,7 @@ def read_state(given: Any, state: State, layout: Layout) -> None:
                 f"{name} of initial_state contains NaN or infinity, or what {dtype} cannot hold."
             )
         for k, cell in enumerate(layout.cells):
-            columns = arrays[cell.layer].reshape(N, -1, cell.hidden_size)
+            columns = arrays[cell.layer].reshape(N, -1, target[k].shape[1])
             target[k][...] = columns[:, k % directions]
 
 

@@ -1,0 +1,57 @@
+"""Cells that decay with the time between two steps: equation (3d) of cell.py, and back.
+
+Reference: Baytas et al., "Patient Subtyping via Time-Aware LSTM Networks", KDD 2017.
+"""
+
+from __future__ import annotations
+
+from numba_lstm._jit import helper
+from numba_lstm.activations import tanh
+from numba_lstm.cpu.matmul import ADD, SET, fill_zeros, product
+from numba_lstm.cpu.table import CELL
+from numba_lstm.cpu.views import matrix
+from numba_lstm.vectors import constant, lanes, load, store
+
+
+@helper
+def decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n):
+    """Make ``begun``, rows from q on, of the cells in rows from ``previous`` on.
+
+    The time that has passed is that of step ``gap``, or none if this is negative.
+    """
+    c, begun = matrix(memory, table, cell + CELL.c), matrix(memory, table, cell + CELL.begun)
+    short, b_d = matrix(memory, table, cell + CELL.short), matrix(theta, table, cell + CELL.b_d)
+    H, L, number = c.shape[1], lanes(c), type(c[0, 0])
+    packed = matrix(memory, table, cell + CELL.packed_W_d)
+    product(c, previous, H, packed, short, previous, n, SET)
+    for r in range(n):
+        change = number(decay[starts[i + r] + gap] if gap >= 0 else 0.0)
+        source, to = (previous + r) * H, (q + r) * H
+        for j in range(0, H, L):
+            part = tanh(load(short, source + j, H - j) + load(b_d, j, H - j))
+            store(part, short, source + j, H - j)
+            store(load(c, source + j, H - j) + part * change, begun, to + j, H - j)
+    if table[cell + CELL.keeps]:
+        # Of a last step nothing decays: its rows shall add nothing to the gradient.
+        fill_zeros(short, q, n, 0 * H, H)
+
+
+@helper
+def decay_cells_backward(
+    theta, memory, table, cell, decay, starts, i, gap, previous, extra_row, n
+):
+    """Turn the gradient of ``begun`` in rows i of dc into that of the cells before."""
+    short, dc = matrix(memory, table, cell + CELL.short), matrix(memory, table, cell + CELL.dc)
+    extra = matrix(memory, table, cell + CELL.extra)
+    H, L, number = dc.shape[1], lanes(dc), type(dc[0, 0])
+    for r in range(n):
+        change = number(decay[starts[i + r] + gap] if gap >= 0 else 0.0)
+        row, d_row = (previous + r) * H, (i + r) * H
+        for j in range(0, H, L):
+            part, d = load(short, row + j, H - j), load(dc, d_row + j, H - j)
+            d = d * change * (constant(part, 1.0) - part * part)
+            store(d, short, row + j, H - j)
+            total = load(extra, extra_row * H + j, H - j) + d
+            store(total, extra, extra_row * H + j, H - j)
+    packed = matrix(memory, table, cell + CELL.packed_W_dT)
+    product(short, previous, H, packed, dc, i, n, ADD)

@@ -1,0 +1,193 @@
+"""Steps of cells that are other than plain, forward and backward, for rows of a block.
+
+A step goes through what the cell has of these; the equations' numbers are those of cell.py:
+
+    (3d)        c_{t-1} decays by the time that has passed
+    (1n)        pre-activations are normalised
+    (2) to (4)  gates and cell
+    (4n)        the cell is normalised on its way to h
+    (4r)        h is projected
+    (4z)        some units stay as they were
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numba_lstm._jit import helper
+from numba_lstm.cpu.decay import decay_cells, decay_cells_backward
+from numba_lstm.cpu.gates import activate, add_peephole_gradient, differentiate
+from numba_lstm.cpu.matmul import SET, product
+from numba_lstm.cpu.normalisation import (
+    normalise_cell,
+    normalise_cell_backward,
+    normalise_gates,
+    normalise_gates_backward,
+)
+from numba_lstm.cpu.table import B_D, CELL, EXTRA, HEAD, NORM
+from numba_lstm.cpu.views import matrix
+from numba_lstm.cpu.zoneout import stay, stay_backward
+
+
+@helper
+def _gates_of(theta, memory, table, cell):
+    """What is special about a cell's gates, as gates.py takes it."""
+    peephole = matrix(theta if table[cell + CELL.peeps] else memory, table, cell + CELL.peephole)
+    limit = matrix(memory, table, HEAD.constants)[0, 0]
+    return peephole, limit, table[cell + CELL.coupled] != 0, table[cell + CELL.normed] != 0
+
+
+@helper
+def advance(
+    theta, memory, table, cell, decay, starts, i, t, gap, previous, q, at, x_size, following, m, n
+):
+    """One step of n sequences from i on: pre-activations become h and c.
+
+    They are in rows from q on; c_{t-1} is in rows from ``previous`` on, h goes to rows from
+    ``at`` on and that of the first m to rows of xh from ``following`` on. ``starts`` and
+    ``decay`` are those of the inputs; step ``gap`` has what comes before this one, step t.
+    """
+    xh, gates = matrix(memory, table, cell + CELL.xh), matrix(memory, table, cell + CELL.gates)
+    c, new_c = matrix(memory, table, cell + CELL.c), matrix(memory, table, cell + CELL.new_c)
+    h, tanh_c = matrix(memory, table, cell + CELL.h), matrix(memory, table, cell + CELL.tanh_c)
+    hidden, norm = (
+        matrix(memory, table, cell + CELL.hidden),
+        matrix(theta, table, cell + CELL.norm),
+    )
+    spread, column = matrix(memory, table, cell + CELL.spread), table[cell + CELL.h_column]
+    projects, normed = table[cell + CELL.projects] != 0, table[cell + CELL.normed] != 0
+    zero, c_prev, before = np.int64(0), c, previous
+    if table[cell + CELL.decays]:
+        decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n)
+        c_prev, before = matrix(memory, table, cell + CELL.begun), q
+    if normed:
+        normalise_gates(gates, q, matrix(memory, table, cell + CELL.normal), spread, norm, n)
+    # What is yet to become h waits in ``hidden``.
+    staged = hidden.size > 0
+    to, row, first, n_then = (hidden, q, zero, zero) if staged else (h, at, column, m)
+    what = _gates_of(theta, memory, table, cell)
+    activate(
+        *(what, gates, q, c_prev, before, new_c, q, tanh_c, to, row, first),
+        *(xh, x_size, following, n_then, n),
+    )
+    if not staged:
+        return
+    if normed:
+        mean = matrix(memory, table, cell + CELL.mean)
+        normalise_cell(gates, q, new_c, mean, spread, norm, tanh_c, hidden, n)
+    if projects:
+        packed = matrix(memory, table, cell + CELL.packed_W_r)
+        product(hidden, q, hidden.shape[1], packed, h, at, n, SET)
+    else:
+        _copy(hidden, q, zero, h, at, column, n, hidden.shape[1])
+    P = h.shape[1] if projects else hidden.shape[1]
+    if table[cell + CELL.zones]:
+        stay(
+            *(memory, table, cell, i, t, c_prev, before, new_c, c, xh, x_size),
+            *(h, column, q, at, P, n),
+        )
+    _copy(h, at, column, xh, following, x_size, m, P)
+
+
+@helper
+def _copy(A, a, a_column, B, b, b_column, n, width):
+    """Copy n rows of ``width`` numbers."""
+    for r in range(n):
+        for j in range(width):
+            B[b + r, b_column + j] = A[a + r, a_column + j]
+
+
+@helper
+def retreat(theta, memory, table, cell, decay, starts, i, t, gap, previous, p, task, n):
+    """Back through :func:`advance`, for n sequences from i on, whose step is in rows from p on.
+
+    The gates become da; dh and dc, in rows from i on, become what reaches h_t from within
+    the step, which nobody needs, and dc_{t-1}.
+    """
+    gates, c = matrix(memory, table, cell + CELL.gates), matrix(memory, table, cell + CELL.c)
+    dh, dc = matrix(memory, table, cell + CELL.dh), matrix(memory, table, cell + CELL.dc)
+    tanh_c, new_c = (
+        matrix(memory, table, cell + CELL.tanh_c),
+        matrix(memory, table, cell + CELL.new_c),
+    )
+    norm, spread = (
+        matrix(theta, table, cell + CELL.norm),
+        matrix(memory, table, cell + CELL.spread),
+    )
+    extra, normed = matrix(memory, table, cell + CELL.extra), table[cell + CELL.normed] != 0
+    decays, zones = table[cell + CELL.decays] != 0, table[cell + CELL.zones] != 0
+    first, zero = EXTRA * task, np.int64(0)
+    c_prev, before = c, previous
+    if decays:
+        c_prev, before = matrix(memory, table, cell + CELL.begun), p
+    if zones:
+        stay_backward(memory, table, cell, i, t, dh, dc, n)
+    d_hidden = dh
+    if table[cell + CELL.projects]:
+        d_h, d_hidden = (
+            matrix(memory, table, cell + CELL.d_h),
+            matrix(memory, table, cell + CELL.d_hidden),
+        )
+        _copy(dh, i, zero, d_h, p, zero, n, dh.shape[1])
+        packed = matrix(memory, table, cell + CELL.packed_W_rT)
+        product(dh, i, dh.shape[1], packed, d_hidden, i, n, SET)
+    if normed:
+        mean = matrix(memory, table, cell + CELL.mean)
+        normalise_cell_backward(
+            gates, p, new_c, mean, spread, norm, tanh_c, d_hidden, dc, i, extra, first + NORM, n
+        )
+    what = _gates_of(theta, memory, table, cell)
+    differentiate(what, gates, p, c_prev, before, tanh_c, d_hidden, dc, i, n)
+    if table[cell + CELL.peeps]:
+        add_peephole_gradient(gates, p, c_prev, before, new_c, extra, first, n)
+    if normed:
+        normal = matrix(memory, table, cell + CELL.normal)
+        normalise_gates_backward(gates, p, normal, spread, norm, extra, first + NORM, n)
+    if zones:
+        kept_dc = matrix(memory, table, cell + CELL.kept_dc)
+        add_rows(kept_dc, i, dc, i, n)
+    if decays:
+        decay_cells_backward(
+            theta, memory, table, cell, decay, starts, i, gap, previous, first + B_D, n
+        )
+
+
+@helper
+def add_rows(A, a, B, b, n):
+    """Add n rows of A to rows of B."""
+    for r in range(n):
+        for j in range(A.shape[1]):
+            B[b + r, j] += A[a + r, j]
+
+
+@helper
+def mask_rows(mask, i, A, row, n, column):
+    """Multiply n rows of A, from ``column`` on, by rows of a mask, if there is one."""
+    if mask.size > 0:
+        for r in range(n):
+            for j in range(mask.shape[1]):
+                A[row + r, column + j] *= mask[i + r, j]
+
+
+@helper
+def keep_ends(memory, table, cell, i, at, q, n):
+    """Put what n sequences end with where it is asked for: h of rows ``at``, c of rows q."""
+    h_end, c_end = (
+        matrix(memory, table, cell + CELL.h_end),
+        matrix(memory, table, cell + CELL.c_end),
+    )
+    if h_end.size > 0:
+        h, c = matrix(memory, table, cell + CELL.h), matrix(memory, table, cell + CELL.c)
+        zero = np.int64(0)
+        _copy(h, at, table[cell + CELL.h_column], h_end, i, zero, n, h_end.shape[1])
+        _copy(c, q, zero, c_end, i, zero, n, c_end.shape[1])
+
+
+@helper
+def add_kept(memory, table, cell, i, n):
+    """Add to dh of n sequences what reaches h_{t-1} of units that stayed as they were."""
+    if table[cell + CELL.zones]:
+        add_rows(
+            *(matrix(memory, table, cell + CELL.kept_dh), i),
+            *(matrix(memory, table, cell + CELL.dh), i, n),
+        )
