@@ -86,9 +86,15 @@ def check_forward(p, architecture, tolerance):
 
 
 def check_gradient(p):
+    """At one of two steps: normalised over few units, a network can be too curved for one."""
     _, gradient = p.loss_and_grad()
-    expected = central_differences(p)
-    assert np.abs(gradient - expected).max() <= 1e-6 * np.abs(expected).max()
+    errors = []
+    for step in (1e-5, 1e-6):
+        expected = central_differences(p, step)
+        errors.append(np.abs(gradient - expected).max() / np.abs(expected).max())
+        if errors[-1] <= 1e-6:
+            return
+    pytest.fail(f"relative errors {errors}")
 
 
 @pytest.mark.nojit
@@ -150,7 +156,8 @@ def problems(draw):
         draw(st.sampled_from(["forward", "reverse", "both"])),
     )
     residual = draw(st.booleans())
-    sizes = st.integers(1, 5)
+    norm = draw(st.booleans())
+    sizes = st.integers(3 if norm else 1, 5)
     H = [draw(sizes)] * n_layers if residual else [draw(sizes) for _ in range(n_layers)]
     architecture = {
         "H": tuple(H),
@@ -162,7 +169,7 @@ def problems(draw):
     architecture["learned_state"] = draw(st.booleans())
     architecture["limit"] = draw(st.sampled_from([np.inf, 1.0]))
     architecture["proj_size"] = draw(st.integers(0, min(H) - 1))
-    architecture["norm"] = draw(st.booleans())
+    architecture["norm"] = norm
     architecture["bias"] = architecture["bias"] and not architecture["norm"]
     architecture["zoneout"] = draw(st.sampled_from([(0.0, 0.0), (0.2, 0.0), (0.1, 0.5)]))
     architecture["decays"] = draw(st.booleans())
