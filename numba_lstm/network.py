@@ -18,6 +18,7 @@ from numba_lstm.cpu.views import matrix
 from numba_lstm.cpu.workspace import Buffers, Inputs, Targets
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
+from numba_lstm.windows import recomputed_loss_and_grad
 
 # Weights that one thread packs in some 10 microseconds.
 _FEW_WEIGHTS = 50_000
@@ -75,6 +76,9 @@ class Network:
         Threads for the kernels.
     dropout : Drops
         Which shares are dropped in training.
+    recomputes : bool
+        Whether a gradient keeps the states of some steps only, and computes the others again:
+        see windows.py.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Network:
         scale: np.ndarray,
         n_threads: int,
         dropout: Drops = NOTHING,
+        recomputes: bool = False,
     ) -> None:
         self.layout = layout
         self.dtype = np.dtype(dtype)
@@ -101,6 +106,7 @@ class Network:
         self.inverse_scale = 1.0 / np.array(scale)
         self.n_threads = n_threads
         self.dropout = dropout
+        self.recomputes = recomputes
         self._ends_last = layout.pooling == "last"
         self._draws = any(layout.zoneout)
         self._buffers = Buffers(layout, self.dtype, per_step)
@@ -111,6 +117,9 @@ class Network:
         batch: Batch,
         grad: np.ndarray | None = None,
         generator: np.random.Generator | None = None,
+        *,
+        state: State | None = None,
+        end: State | None = None,
     ) -> tuple[float, np.ndarray]:
         """Loss of a batch and its gradient with respect to theta.
 
@@ -124,6 +133,10 @@ class Network:
             Where to put the gradient.
         generator : numpy.random.Generator, optional
             Draws what is dropped; without one nothing is.
+        state : State, optional
+            What the sequences begin with; no gradient goes into it.
+        end : State, optional
+            Receives what they end with.
 
         Returns
         -------
@@ -147,7 +160,11 @@ class Network:
         seed = 0
         if generator is not None and (self.dropout != NOTHING or self._draws):
             seed = int(generator.integers(1, 2**62))
-        return self.loss_and_grad_of_window(theta, batch, grad, seed), grad
+        if self.recomputes and batch.lengths[0] > 1:
+            loss = recomputed_loss_and_grad(self, theta, batch, grad, seed, state, end)
+        else:
+            loss = self.loss_and_grad_of_window(theta, batch, grad, seed, state=state, end=end)
+        return loss, grad
 
     def loss_and_grad_of_window(
         self,
@@ -212,6 +229,10 @@ class Network:
             self._take(work, end, CELL.h_end, CELL.c_end)
         if d_state is not None:
             self._take(work, d_state, CELL.dh, CELL.dc)
+        if state is not None and self.layout.learned_state:
+            for k in range(len(self.layout.cells)):  # which are not what they began with
+                for key in ("h_0", "c_0"):
+                    grad[self.layout.places[k, key]] = 0
         row_loss = matrix(work.memory, work.table, HEAD.row_loss)[0]
         return float(row_loss[: len(weight)].sum(dtype=np.float64))
 
@@ -231,6 +252,15 @@ class Network:
         work, cut = self._forward(theta, batch, None)
         alpha = matrix(work.memory, work.table, HEAD.alpha)
         return alpha[packed_rows(batch.lengths, cut.blocks), 0]
+
+    def advance(
+        self, theta: np.ndarray, batch: Batch, state: State, seed: int = 0, first_step: int = 0
+    ) -> None:
+        """Move the state of a batch's sequences on by its steps.
+
+        The arguments are those of :meth:`loss_and_grad_of_window`.
+        """
+        self._forward(theta, batch, state, seed, first_step)
 
     def _forward(self, theta, batch, state, seed=0, first_step=0):
         """Run a prediction; return its buffers and how the batch was cut up."""
