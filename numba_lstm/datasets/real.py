@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 from importlib import resources
 
 import numpy as np
@@ -70,3 +71,61 @@ def load_japanese_vowels() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarr
     train = [sequence for sequence, test in zip(sequences, is_test, strict=True) if not test]
     test = [sequence for sequence, test in zip(sequences, is_test, strict=True) if test]
     return train, test, y[~is_test], y[is_test]
+
+
+def load_jsb_chorales() -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Load Bach's chorales as piano rolls: which keys sound, crotchet by crotchet.
+
+    Returns
+    -------
+    train, validation, test : list of 229, 76 and 77 ndarray of shape (T_i, 88)
+        1 where a key sounds and else 0, uint8, from the lowest key on; 25 to 160 time steps.
+
+    References
+    ----------
+    Boulanger-Lewandowski, Bengio and Vincent, "Modeling temporal dependencies in
+    high-dimensional sequences", ICML 2012; the arrays of Bai, Kolter and Koltun, 2018.
+
+    Examples
+    --------
+    What sounds next is a target of several labels at every step:
+
+    >>> from numba_lstm.datasets import load_jsb_chorales
+    >>> train, validation, test = load_jsb_chorales()
+    >>> X, y = [roll[:-1] for roll in train], [roll[1:] for roll in train]
+    >>> len(X), X[0].shape == y[0].shape
+    (229, True)
+    """
+    arrays = _load("jsb_chorales.npz")
+    rolls = np.unpackbits(arrays["X"], axis=1)[:, :88]
+    sequences = np.split(rolls, np.cumsum(arrays["lengths"])[:-1])
+    parts: tuple[list[np.ndarray], ...] = ([], [], [])
+    for sequence, part in zip(sequences, arrays["split"], strict=True):
+        parts[part].append(sequence)
+    train, validation, test = parts
+    return train, validation, test
+
+
+def load_tiny_shakespeare() -> str:
+    """Load a million characters of Shakespeare's plays.
+
+    By custom the first 90 % are for training and the last 10 % for testing.
+
+    Returns
+    -------
+    str
+        1,115,394 characters, 65 different ones.
+
+    References
+    ----------
+    Karpathy, "The unreasonable effectiveness of recurrent neural networks", 2015.
+
+    Examples
+    --------
+    >>> from numba_lstm.datasets import load_tiny_shakespeare
+    >>> text = load_tiny_shakespeare()
+    >>> text[:14], len(text), len(set(text))
+    ('First Citizen:', 1115394, 65)
+    """
+    path = resources.files("numba_lstm.datasets").joinpath("data", "tiny_shakespeare.txt.bz2")
+    return bz2.decompress(path.read_bytes()).decode("ascii")

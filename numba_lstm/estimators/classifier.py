@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators._documentation import documented
 from numba_lstm.estimators.base import BaseLSTM
-from numba_lstm.estimators.targets import Targets, check_labels, check_weights, flat_labels
+from numba_lstm.estimators.labels import check_labels, flat_labels, known_classes
+from numba_lstm.estimators.targets import Targets, check_weights
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 
@@ -30,7 +31,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     sequence: y of shape (N, n_classes), 0 or 1) or softmax output,
     trained on the log-loss by backpropagation through time. X is
     (n_samples, n_timesteps, n_features), or (n_samples, n_timesteps) with one feature,
-    or a list of arrays of different lengths.
+    or a list of arrays of different lengths. With ``return_sequences`` y has a label for every
+    time step, or several: (N, T, n_classes), or a list of (T_i, n_classes). Steps whose label
+    is NaN or None are left out of the loss and of the score.
 
     Parameters
     ----------
@@ -238,7 +241,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                     f"classes={labels.tolist()} differs from the classes of the first call, "
                     f"{self.classes_.tolist()}. Leave it out, or start with a clone."
                 )
-            reference = Targets(None, len(labels), False, self.return_sequences, labels)
+            reference = known_classes(labels, y, self.return_sequences)
         self._fit(
             *(X, y, sample_weight, (None, None, None)),
             continued=continued,
@@ -266,7 +269,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         -------
         ndarray of shape (N,); with ``return_sequences`` (N, T), or for a list a list of \
                 N arrays (T_i,)
-            Labels; (N, n_classes) of 0 and 1 where a sequence may have several.
+            Labels; with an axis for n_classes more, 0 and 1, where there may be several.
         state : pair (h, c)
             With ``return_state``.
 
@@ -292,10 +295,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         Returns
         -------
-        ndarray of shape (N, n_classes), of each label by itself where a sequence may have \
-                several; with ``return_sequences`` (N, T, n_classes), or for \
+        ndarray of shape (N, n_classes); with ``return_sequences`` (N, T, n_classes), or for \
                 a list a list of N arrays (T_i, n_classes)
-            Probabilities in float64, in the order of ``classes_``.
+            Probabilities in float64, in the order of ``classes_``; of each label by itself
+            where there may be several.
         state : pair (h, c)
             With ``return_state``.
 
@@ -334,13 +337,14 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Parameters
         ----------
         X, y, sample_weight
-            As in ``fit``; with ``return_sequences`` all time steps count alike.
+            As in ``fit``; with ``return_sequences`` all time steps that have a label count
+            alike.
 
         Returns
         -------
         float
-            Share of the right labels; where a sequence may have several, of the sequences all
-            of whose labels are right.
+            Share of the right labels; where there may be several, of the sequences or time
+            steps all of whose labels are right.
 
         Raises
         ------
@@ -352,14 +356,18 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             return super().score(X, y, sample_weight)
         from sklearn.metrics import accuracy_score
 
-        predicted = self.predict(X)
+        predicted = np.concatenate(list(self.predict(X)))
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
-        return accuracy_score(
-            flat_labels(y, sequences, True),
-            np.concatenate(list(predicted)),
-            sample_weight=np.repeat(weight, sequences.lengths),
-        )
+        weight = np.repeat(weight, sequences.lengths)
+        if self._targets.multilabel:
+            truth = self._check_targets(y, sequences, self._targets).values
+            truth = truth.gather(np.arange(len(sequences)))[0]
+            known = ~np.isnan(truth[:, 0])
+            truth = truth[known]
+        else:
+            truth, known = flat_labels(y, sequences, True)
+        return accuracy_score(truth, predicted[known], sample_weight=weight[known])
 
     def _decode(self, out: np.ndarray) -> np.ndarray:
         if self._targets.multilabel:
@@ -390,7 +398,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 return None
             raise ValueError(
                 f"class_weight={self.class_weight!r} is for classes that exclude one another, "
-                "and y has several labels for each sequence. Leave it out."
+                "and y may have several labels at once. Leave it out."
             )
         classes = np.asarray(targets.classes)
         codes, weight = training.all_targets(np.dtype(np.float64))

@@ -1,0 +1,240 @@
+"""What the labels of a classification may be, turned into numbers for the network."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets, is_multilabel
+from sklearn.utils.validation import check_array, column_or_1d
+
+from numba_lstm.estimators.targets import (
+    Targets,
+    check_length,
+    check_missing,
+    check_not_flat,
+    check_steps,
+)
+from numba_lstm.inputs import check_sequences
+from numba_lstm.sequences import Sequences
+
+
+def check_labels(
+    y: Any,
+    sequences: Sequences,
+    per_step: bool,
+    reference: Targets | None,
+    estimator: Any,
+    name: str = "y",
+) -> Targets:
+    """Check the targets of a classification and replace labels by their index.
+
+    Parameters
+    ----------
+    y : array-like of shape (N,); ``per_step``: (N, T), or a list of N arrays (T_i,)
+        Labels of any type that can be sorted; or of shape (N, K), or (N, T, K), or a list
+        of N arrays (T_i, K), 1 for each of K labels that a sequence or a step has and else
+        0. A step without a label is NaN or None; NaN for each of K.
+    reference : Targets or None
+        Targets whose classes must contain those of y.
+    sequences, per_step, estimator, name
+        As in :func:`~numba_lstm.estimators.targets.check_values`.
+
+    Returns
+    -------
+    Targets
+        Values are indices into ``classes``, or 0 and 1 for each of them; NaN where a step
+        has no label.
+
+    Raises
+    ------
+    ValueError
+        If the number or the shape does not fit, a label is unknown, there is only
+        one class, or no label at all.
+    """
+    several = _is_indicator(y, per_step) if reference is None else reference.multilabel
+    if per_step and reference is not None and several != _is_indicator(y, True):
+        raise ValueError(
+            f"The network was fitted with {'several labels' if several else 'one label'} at every "
+            f"time step, and {name} has {'one' if several else 'several'}. Pass labels like those "
+            "of the fit, or fit a new estimator."
+        )
+    if several:
+        return _check_indicator(y, sequences, per_step, reference, name)
+    labels, known = flat_labels(y, sequences, per_step, name)
+    try:
+        check_classification_targets(labels)
+        found, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"The labels in {name} cannot be sorted: {error}. Use labels of one type, strings or "
+            "numbers, without None."
+        ) from error
+    if reference is not None:
+        classes = np.asarray(reference.classes)
+        unknown = np.setdiff1d(found, classes)
+        if len(unknown):
+            raise ValueError(
+                f"{name} contains labels that are not among the classes "
+                f"{classes.tolist()}: {unknown.tolist()}."
+            )
+        codes, found = np.searchsorted(classes, labels), classes
+    if len(found) < 2:
+        raise ValueError(
+            f"{type(estimator).__name__} needs at least two classes, but {name} contains one "
+            f"class only: {found.tolist()}."
+        )
+    values: Any = codes.reshape(-1, 1)
+    if per_step:
+        steps = np.full((len(known), 1), np.nan)
+        steps[known] = values
+        values = Sequences(np.split(steps, np.cumsum(sequences.lengths)[:-1]), "list")
+    n_outputs = 1 if len(found) == 2 else len(found)
+    return Targets(values, n_outputs, False, per_step, found)
+
+
+def known_classes(classes: Any, y: Any, per_step: bool) -> Targets:
+    """Return what targets must be like whose classes are told beforehand.
+
+    Parameters
+    ----------
+    classes : array-like of shape (n_classes,)
+        All labels that will ever come; 0 to K - 1 where y has a column for each.
+    y, per_step
+        As in :func:`check_labels`.
+
+    Returns
+    -------
+    Targets
+        Without values.
+
+    Raises
+    ------
+    ValueError
+        If y has a column for each label, and the classes are not the columns' numbers.
+    """
+    labels = np.unique(np.asarray(classes))
+    several = _is_indicator(y, per_step)
+    if several and not np.array_equal(labels, np.arange(len(labels))):
+        raise ValueError(
+            f"classes={labels.tolist()}, but y has 0 and 1 in a column for each label, and "
+            "labels are the numbers of the columns, from 0 on. Leave classes out."
+        )
+    return Targets(None, len(labels), several, per_step, labels, multilabel=several)
+
+
+def _is_indicator(y, per_step):
+    """Whether y has columns of 0 and 1, or at every step more than one number."""
+    if per_step:
+        first = next(iter(y), None) if hasattr(y, "__iter__") else None
+        return np.ndim(first) == 2 and np.shape(first)[1] > 1
+    if getattr(y, "ndim", None) != 2 and not isinstance(y, list | tuple):
+        return False
+    return np.ndim(y) == 2 and is_multilabel(np.asarray(y))
+
+
+def _check_indicator(y, sequences, per_step, reference, name):
+    """Check labels, 0 or 1 for each, that do not exclude one another."""
+    check_length(y, len(sequences), name)
+    if per_step:
+        values: Any = _step_indicator(y, sequences, name)
+        n_labels = values.n_inputs
+    else:
+        values = np.asarray(check_array(y, dtype=np.float64, input_name=name))
+        _check_binary(values, name)
+        n_labels = values.shape[1]
+        if reference is None and n_labels > 2 and (sequences.lengths == n_labels).all():
+            warnings.warn(
+                f"{name} has {n_labels} columns, as many as X has time steps, and is taken for "
+                f"{n_labels} labels for each sequence. Set return_sequences=True if it has one "
+                "for each time step.",
+                UserWarning,
+                stacklevel=6,  # what leads here from fit
+            )
+    if reference is not None and n_labels != reference.n_outputs:
+        raise ValueError(
+            f"{name} has {n_labels} labels, but the network has {reference.n_outputs}."
+        )
+    return Targets(values, n_labels, True, per_step, np.arange(n_labels), multilabel=True)
+
+
+def _step_indicator(y, sequences, name):
+    """Check 0 and 1 in K columns for each time step; NaN in all where nothing is known."""
+    check_not_flat(y, name)
+    steps = check_sequences(y, name=name, columns="labels", allow_nan=True)
+    check_steps(steps, sequences, name)
+    check_missing(steps, name, columns="labels")
+    for index in steps.parts():
+        values, _ = steps.gather(index)
+        _check_binary(values[~np.isnan(values[:, 0])], name)
+    return steps
+
+
+def _check_binary(values, name):
+    wrong = (values != 0) & (values != 1)
+    if wrong.any():
+        raise ValueError(
+            f"{name} holds {values[wrong][0]}; with several labels for each sequence or time "
+            "step it is 1 where a label applies and 0 where not."
+        )
+
+
+def flat_labels(
+    y: Any, sequences: Sequences, per_step: bool, name: str = "y"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels as one array, with those of all time steps.
+
+    Parameters
+    ----------
+    y, sequences, per_step, name
+        As in :func:`check_labels`.
+
+    Returns
+    -------
+    labels : ndarray of shape (N,); ``per_step``: of as many as are known
+        The labels.
+    known : ndarray of bool of shape (N,); ``per_step``: (S,)
+        Which of the time steps have a label: it is neither NaN nor None.
+
+    Raises
+    ------
+    ValueError
+        If the number, the shape or a type does not fit, or no step has a label.
+    """
+    check_length(y, len(sequences), name)
+    if not per_step:
+        flat = check_array(y, ensure_2d=False, dtype=None, input_name=name, allow_nd=True)
+        if flat.ndim > 1 and flat[0].size > 1:
+            raise ValueError(
+                f"y should be a 1d array, got an array of shape {flat.shape} instead: {name} has "
+                "a label for each sequence. Set return_sequences=True for one at every time step; "
+                "several labels for each sequence are given as 0 and 1 in a column for each."
+            )
+        return column_or_1d(flat, warn=True), np.ones(len(flat), bool)
+    check_not_flat(y, name)
+    rows = np.asarray(y) if hasattr(y, "columns") else y  # a frame yields its columns
+    parts = [column_or_1d(np.asarray(labels)) for labels in rows]
+    check_steps(Sequences([part[:, np.newaxis] for part in parts], "list"), sequences, name)
+    known = [_has_label(part) for part in parts]
+    # Only what is known is put together: beside strings NaN would become one, "nan".
+    parts = [part[mask] for part, mask in zip(parts, known, strict=True) if mask.any()]
+    if not parts:
+        raise ValueError(f"{name} has no label at any time step: nothing is left to learn from.")
+    text = {part.dtype.kind in "US" for part in parts if part.dtype.kind != "O"}
+    if len(text) > 1:
+        raise ValueError(
+            f"{name} has strings as labels in some sequences and numbers in others. Use labels of "
+            "one type."
+        )
+    labels = check_array(np.concatenate(parts), ensure_2d=False, dtype=None, input_name=name)
+    return labels, np.concatenate(known)
+
+
+def _has_label(labels):
+    """Tell labels (T,) from NaN and None."""
+    if labels.dtype.kind == "f":
+        return ~np.isnan(labels)
+    if labels.dtype.kind != "O":
+        return np.ones(len(labels), bool)
+    return np.array([label is not None and label == label for label in labels], bool)
