@@ -32,6 +32,7 @@ class MaskedSequences(Sequences):
         super().__init__(sequences.data, sequences.kind, sequences.feature_names)
         self._raw, self._fill = sequences, np.asarray(fill, np.float64)
         self.n_inputs = 3 * sequences.n_inputs
+        self.gaps, self.decay = sequences.gaps, sequences.decay
 
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Copy some sequences out, filled; see :meth:`Sequences.gather`."""

@@ -299,12 +299,17 @@ def initialise(
             # The signs of r's diagonal make q uniform over the orthogonal matrices.
             signed = q * np.where(np.diag(r) < 0, -1, 1)
             W[F + layout.bias :, gate * H : (gate + 1) * H] = signed if P == H else signed.T
-        for key in ("W_r", "W_d"):
-            if (k, key) in views:
-                _glorot(views[k, key], rng)
+        if layout.proj_size:
+            _glorot(views[k, "W_r"], rng)
     for key in ("W_a", "v_a", "W_1", "W"):
         if (-1, key) in views:
             _glorot(views[-1, key], rng)
+    if layout.decays:
+        # What else is drawn, here and later, is what it would be without times.
+        state = rng.bit_generator.state
+        for k in range(len(layout.cells)):
+            _glorot(views[k, "W_d"], rng)
+        rng.bit_generator.state = state
     return theta
 
 

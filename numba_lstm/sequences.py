@@ -64,6 +64,10 @@ class Sequences:
         self.data = data
         self.kind = kind
         self.feature_names = feature_names
+        # Of all steps, sequence after sequence: time since the step before, and what it
+        # lets decay (times.py).
+        self.gaps: np.ndarray | None = None
+        self.decay: np.ndarray | None = None
         if isinstance(data, list):
             self.lengths = np.array([len(sequence) for sequence in data], np.int64)
             self.n_inputs, self.shortest = data[0].shape[1], int(self.lengths.min())
@@ -103,10 +107,14 @@ class Sequences:
 
         Where a kernel can read the data as they lie, nothing is copied.
         """
-        lengths = self.lengths[index]
-        if self._rows is None:
-            return Batch(*self.gather(index), lengths)
-        return Batch(self._rows, index * lengths[0], lengths)
+        lengths, decay = self.lengths[index], self.decay
+        if self._rows is not None:
+            return Batch(self._rows, index * lengths[0], lengths, decay=decay)
+        values, starts = self.gather(index)
+        if decay is not None:
+            parts = np.split(decay, np.cumsum(self.lengths)[:-1])
+            decay = np.concatenate([parts[i] for i in index])
+        return Batch(values, starts, lengths, decay=decay)
 
     @functools.cached_property
     def _rows(self):

@@ -19,6 +19,7 @@ from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells, part_of_cell
 from numba_lstm.cpu.views import matrix
 from numba_lstm.estimators.state import as_arrays
 from numba_lstm.missing import GapFiller
+from numba_lstm.times import decay_after
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
@@ -144,12 +145,13 @@ class Stream:
         self._kinds = None if layout.is_plain else True, True if layout.combines else None
         _pack(*self._kinds, self._theta, self._work)
         self._decay = None if layout.is_plain else (np.zeros(n), np.arange(n))
+        self._time_scale = estimator.time_scale_
         self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
         self._out = np.empty((n, K), self._theta.dtype)
         self._x = np.empty((n, F))
         self.reset()
 
-    def step(self, x: Any) -> Any:
+    def step(self, x: Any, time: Any = None) -> Any:
         """Take in one time step and predict.
 
         Parameters
@@ -158,6 +160,10 @@ class Stream:
             The inputs of this step; of a single feature also a number, or (n_streams,). NaN
             where the estimator was fitted with ``missing="mask"``: what was seen last is
             remembered, but not part of ``state``.
+        time : float, datetime64 or array-like of shape (n_streams,), default=None
+            When this step is, where the estimator was fitted with times; one for all streams,
+            or one for each. Of the first step, and after ``state`` was set, nothing follows
+            from it.
 
         Returns
         -------
@@ -169,8 +175,8 @@ class Stream:
         Raises
         ------
         ValueError
-            If x has another shape, or infinity or, without masks, NaN in it; the state stays
-            as it was.
+            If x has another shape, or infinity or, without masks, NaN in it, or the time is
+            missing, not finite, or before the last one; the state stays as it was.
         """
         given, shape = np.asarray(x), self._x.shape[self._one :]
         if given.shape != shape and (shape[-1] > 1 or given.shape != shape[:-1]):
@@ -186,6 +192,7 @@ class Stream:
                 "x contains NaN or infinity. Impute such values first, or for NaN fit with "
                 "missing='mask'."
             )
+        self._pass_time(time)
         x = self._x if self._gaps is None else self._gaps.fill(self._x)
         x = x.reshape(-1).view(np.uint8)
         _step(self._decay, self._kinds[1], x, self._scale, self._theta, self._work, self._out)
@@ -201,7 +208,31 @@ class Stream:
                 part[...] = weights[k, which] if self._layout.learned_state else 0
         if self._gaps is not None:
             self._gaps.reset()
+        self._last_time = None
         self.n_steps = 0
+
+    def _pass_time(self, time):
+        """Check the time of a step, and set what it lets decay."""
+        if self._time_scale is None:
+            if time is not None:
+                raise ValueError("time was given, but the estimator was fitted without times.")
+            return
+        if time is None:
+            raise ValueError("The estimator was fitted with times; pass the time of this step.")
+        given = np.asarray(time)
+        if given.shape not in ((), (self._n,)) or given.dtype.kind not in "fiuM":
+            raise ValueError(
+                f"time={time!r}: pass a number or a date, or one for each of {self._n} streams."
+            )
+        last = given if self._last_time is None else self._last_time
+        gaps = np.broadcast_to((given - last), self._n)
+        if given.dtype.kind == "M":
+            gaps = np.where(np.isnat(gaps), np.nan, gaps / np.timedelta64(1, "s"))
+        if not (np.isfinite(gaps) & (gaps >= 0)).all():
+            raise ValueError(f"time={time!r} is not finite, or before the last step's, {last!r}.")
+        change = 0 if self._last_time is None else decay_after(gaps, self._time_scale)
+        self._decay[0][...] = change
+        self._last_time = given.copy()
 
     @property
     def state(self) -> tuple[Any, Any]:
@@ -241,7 +272,7 @@ class Stream:
         for parts, given in zip(self._parts(), values, strict=True):
             for part, value in zip(parts, given, strict=True):
                 part[...] = value
-        self.n_steps = 0
+        self.n_steps, self._last_time = 0, None
 
     def _parts(self):
         """Views of h of every layer, beside the inputs, and of c."""

@@ -10,6 +10,7 @@ Reference: Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -103,7 +104,7 @@ def recomputed_loss_and_grad(
     parts = list(windows(batch, n_steps, network.per_step))
     now = network.first_state(theta, len(batch.lengths)) if state is None else copy_state(state)
     begins = [state]
-    for (first_step, part), (_, following) in zip(parts[:-1], parts[1:], strict=True):
+    for (first_step, part), (_, following) in itertools.pairwise(parts):
         network.advance(theta, part, first_rows(now, len(part.lengths)), seed, first_step)
         begins.append(copy_state(first_rows(now, len(following.lengths))))
     grad[...] = 0

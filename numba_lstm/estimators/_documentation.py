@@ -25,6 +25,12 @@ _NETWORK = """
     forget_bias : float, default=1.0
         What the forget gates' biases begin with, if there are any: above 0 a cell remembers
         at first. From -1000 to 1000.
+    proj_size : int, default=0
+        What each hidden state is projected to, fewer numbers than ``hidden_size``: large
+        cells with few weights (PyTorch's proj_size; Sak et al. 2014). 0 for no projection.
+    layer_norm : bool, default=False
+        Whether the gates' arguments, and the cell on its way to h, are normalised over the
+        units (Ba et al. 2016), with gains and shifts that are learned.
     peephole : bool, default=False
         Whether the gates also see the cell, each unit its own: input and forget gate
         c_{t-1}, the output gate c_t (Gers et al. 2002). Such weights begin with 0.
@@ -40,6 +46,10 @@ _NETWORK = """
         (the first step, where it is read backwards), or the last layer's outputs at all
         steps, as their mean, their maximum, or weighted by learned attention (Bahdanau et
         al. 2015), which puts every step next to the output.
+    head_hidden_size : int or None, default=None
+        Units of a hidden layer between that and the outputs; None for outputs that are linear.
+    head_activation : {"relu", "tanh"}, default="relu"
+        Its activation.
     return_sequences : bool, default=False
         Whether y has a target for every time step, or one a sequence.
     dropout : float, default=0.0
@@ -50,6 +60,9 @@ _NETWORK = """
         The same of the inputs.
     recurrent_dropout : float, default=0.0
         The same of h_{t-1} on its way to the next step.
+    zoneout_hidden, zoneout_cell : float, default=0.0
+        Probability that a unit of h, and of the cell, stays in a step as it was: drawn anew
+        for each unit and step in training, and in proportion afterwards (Krueger et al. 2017).
 """
 
 _TRAINING = """
@@ -68,6 +81,19 @@ _TRAINING = """
         The most epochs.
     shuffle : bool, default=True
         Whether each epoch takes the sequences in a new order.
+    stateful : bool, default=False
+        Whether the sequences are consecutive pieces of longer ones: in training each goes on
+        from the state that its predecessor ended with, ``batch_size`` sequences before it, in
+        the order of X, whatever ``shuffle`` says. "auto" is then a ``batch_size`` of 1: pieces
+        of a single series. Each epoch begins anew.
+    tbptt_steps : int or None, default=None
+        Backpropagation through time is truncated to windows of so many steps: each has an
+        optimiser step of its own, and the next one goes on from its state. Of long sequences
+        it makes many small steps.
+    memory : {"full", "recompute"}, default="full"
+        Whether training keeps what every step has computed, or the state of each sqrt(T)-th
+        step only, and computes the others twice: the same gradient, for a third more time and
+        a small part of the memory.
     clip_norm : float or None, default=1.0
         Gradients longer than this are shortened to it; None lets them be.
     early_stopping : bool, default=False
@@ -116,8 +142,12 @@ _WEIGHTS = """
         ``weight_ih_l0`` (4H, F), ``weight_hh_l0`` (4H, H), ``bias_l0`` (4H,) and so on for
         further layers, with "_reverse" behind for the second direction; ``head_weight``
         (K, outputs of the last layer), ``head_bias`` (K,); gates in the order i, f, g, o.
-        ``peephole_l0`` (3, H) is p_i, p_f and p_o, ``initial_state_l0`` (2, H) h_0 and c_0;
-        ``attention_weight``, ``attention_bias`` and ``attention_query`` are the pooling's.
+        ``weight_hr_l0`` (proj_size, H) projects, ``peephole_l0`` (3, H) is p_i, p_f and p_o,
+        ``norm_gain_l0`` and ``norm_shift_l0`` (5, H) are for i, f, g, o and c,
+        ``decay_weight_l0`` (H, H) and ``decay_bias_l0`` for times, ``initial_hidden_l0`` and
+        ``initial_cell_l0`` are h_0 and c_0; ``attention_weight``, ``attention_bias`` and
+        ``attention_query`` are the pooling's, ``head_hidden_weight`` and
+        ``head_hidden_bias`` the hidden layer's.
 """
 
 _TEXTS = {

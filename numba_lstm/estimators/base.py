@@ -14,12 +14,18 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from numba_lstm.estimators._callbacks import CallbackSupportMixin, FitTasks
 from numba_lstm.estimators.architecture import CONSTRAINTS, ArchitectureMixin
-from numba_lstm.estimators.checks import check_parameters, check_X, validation_data
+from numba_lstm.estimators.checks import (
+    check_given_times,
+    check_parameters,
+    check_X,
+    validation_data,
+)
 from numba_lstm.estimators.fitted import FittedMixin
 from numba_lstm.estimators.targets import Targets, check_weights
 from numba_lstm.missing import MaskedSequences
 from numba_lstm.parameters import initialise
 from numba_lstm.sequences import Sequences
+from numba_lstm.times import decay, typical_gap
 
 if TYPE_CHECKING:
     from numba_lstm.training.data import Dataset
@@ -81,9 +87,11 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         y: Any,
         sample_weight: Any = None,
         *,
+        times: Any = None,
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
+        times_val: Any = None,
     ):
         """Train the network.
 
@@ -97,7 +105,11 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             is left out of the loss.
         sample_weight : array-like of shape (N,), default=None
             Weights of the sequences in the loss and in the standardisation.
-        X_val, y_val, sample_weight_val : like X, y and sample_weight, default=None
+        times : array-like of shape (N, T) or (T,), or list of N arrays (T_i,), default=None
+            When each step was, numbers or dates: what is short-lived in a cell then decays
+            with the time between two steps (Baytas et al. 2017), in units of the median one.
+            Equal distances make no difference.
+        X_val, y_val, sample_weight_val, times_val : like X, y and so on, default=None
             Data to compute the validation score on, after every epoch, and to stop by
             with ``early_stopping=True``. For time series use a stretch that comes
             after the training data: random splits leak the future.
@@ -115,10 +127,13 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             If X or y is sparse, or holds something other than numbers.
         """
         continued = self.warm_start and hasattr(self, "theta_")
-        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), continued=continued)
+        held_out = X_val, y_val, sample_weight_val, times_val
+        self._fit(X, y, sample_weight, times, held_out, continued=continued)
         return self
 
-    def _fit(self, X, y, sample_weight, held_out, *, continued, partial=False, reference=None):
+    def _fit(
+        self, X, y, sample_weight, times, held_out, *, continued, partial=False, reference=None
+    ):
         """Train; ``partial`` for one epoch without callbacks and validation.
 
         Sets attributes only at the very end, so that an error leaves the estimator
@@ -130,6 +145,8 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         max_iter = 1 if partial else self.max_iter
         dtype = check_parameters(self, continued)
         sequences, attributes = check_X(self, X, reset=not continued)
+        wanted = self._layout.decays if continued else None
+        sequences.gaps = check_given_times(times, sequences, wanted, "times")
         targets = self._check_targets(y, sequences, self._targets if continued else reference)
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
         random_state = check_random_state(self.random_state)
@@ -145,6 +162,9 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         else:
             attributes |= self._new_state(training, targets, dtype, random_state)
         for data in filter(None, (training, validation)):
+            if data.sequences.gaps is not None:
+                gaps = data.sequences.gaps, data.sequences.lengths
+                data.sequences.decay = decay(*gaps, attributes["time_scale_"])
             if attributes["_masks"]:
                 F = data.sequences.n_inputs
                 data.sequences = MaskedSequences(data.sequences, attributes["input_mean_"][:F])
@@ -152,11 +172,13 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             data.target_mean = attributes["target_mean_"]
             data.target_scale = attributes["target_scale_"]
         network = self._network(attributes)
-        batch_size = 64 if self.batch_size == "auto" else self.batch_size
+        batch_size = self._batch_size(len(training))
         settings = LoopSettings(
             max_iter=max_iter,
-            batch_size=min(batch_size, len(training)),
-            shuffle=self.shuffle,
+            batch_size=batch_size,
+            shuffle=self.shuffle and not self.stateful,
+            stateful=self.stateful,
+            tbptt_steps=self.tbptt_steps,
             learning_rate="constant" if partial else self.learning_rate,
             learning_rate_init=self.learning_rate_init,
             early_stopping=self.early_stopping and not partial,
@@ -189,6 +211,18 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         self.__dict__.update(fitted(history))
 
+    def _batch_size(self, n):
+        """Sequences of a batch, of n; with ``stateful`` the last one must be whole, too."""
+        if not self.stateful:
+            return min(64 if self.batch_size == "auto" else self.batch_size, n)
+        batch_size = 1 if self.batch_size == "auto" else self.batch_size
+        if n % batch_size:
+            raise ValueError(
+                f"stateful=True with batch_size={batch_size} goes on from each sequence to the "
+                f"one {batch_size} later, but X has {n} sequences, not a multiple of that."
+            )
+        return batch_size
+
     @staticmethod
     def _results(before, history):
         """Attributes that follow from the history of a fit, fit to be kept."""
@@ -209,7 +243,10 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         from numba_lstm.training.optimizers import Optimizer
 
         F, masks = training.sequences.n_inputs, self.missing == "mask"
-        layout = self._make_layout(3 * F if masks else F, targets.n_outputs)
+        gaps, time_scale = training.sequences.gaps, None
+        if gaps is not None:
+            time_scale = typical_gap(gaps, training.sequences.lengths, training.index)
+        layout = self._make_layout(3 * F if masks else F, targets.n_outputs, gaps is not None)
         generator = np.random.default_rng(random_state.randint(2**31 - 1, size=4))
         mean, scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
         theta = initialise(layout, generator, dtype, self.forget_bias)
@@ -228,6 +265,7 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             "_targets": targets.description(),
             "_layout": layout,
             "_masks": masks,
+            "time_scale_": time_scale,
             "_generator": generator,
             "_optimizer": Optimizer(layout.decay_mask(dtype), self._solver_settings()),
             "theta_": theta,
@@ -248,7 +286,8 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
 
     def _fitted_state(self):
         """Attributes to go on from: copies, so that a failed fit changes nothing."""
-        names = "_targets", "_layout", "_masks", "input_mean_", "input_scale_", "target_mean_"
+        names = "_targets", "_layout", "_masks", "time_scale_", "input_mean_", "input_scale_"
+        names += ("target_mean_",)
         names += "target_scale_", "n_outputs_", "loss_curve_", "validation_scores_"
         state = {name: getattr(self, name) for name in names}
         for name in ("theta_", "_optimizer", "_generator"):

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from numba_lstm.estimators.targets import check_weights
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
+from numba_lstm.times import check_times
 
 
 def check_parameters(estimator: Any, continued: bool) -> np.dtype:
@@ -57,7 +58,9 @@ def _check_unchanged(estimator, asked, dtype):
             f"and cannot go on with {estimator.missing!r}. Set warm_start=False or clone it."
         )
     fitted = estimator._layout
-    asked = asked._replace(n_inputs=fitted.n_inputs, n_outputs=fitted.n_outputs)
+    asked = asked._replace(
+        n_inputs=fitted.n_inputs, n_outputs=fitted.n_outputs, decays=fitted.decays
+    )
     if (asked, dtype) == (fitted, estimator.theta_.dtype):
         return
     raise ValueError(
@@ -74,12 +77,22 @@ def _describe(layout, dtype):
     words += [f"direction {layout.direction}"] * (layout.direction != "forward")
     words += [f"merge_mode={layout.merge!r}"] * (layout.direction == "both")
     words += ["residual=True"] * layout.residual
-    words += ["bias=False"] * (not layout.bias)
+    words += ["bias=False"] * (not layout.bias and not layout.norm)
+    words += [f"proj_size={layout.proj_size}"] * (layout.proj_size > 0)
+    words += ["layer_norm=True"] * layout.norm
     words += ["peephole=True"] * layout.peephole
     words += ["coupled_gates=True"] * layout.coupled
     words += [f"cell_clip={layout.limit}"] * (layout.limit < np.inf)
     words += ["learn_initial_state=True"] * layout.learned_state
     words += [f"pooling={layout.pooling!r}"] * (layout.pooling != "last")
+    words += [
+        f"zoneout_{name}={share}"
+        for name, share in zip(("hidden", "cell"), layout.zoneout, strict=True)
+        if share
+    ]
+    if layout.head_size:
+        words += [f"head_hidden_size={layout.head_size}"]
+        words += [f"head_activation={layout.head_activation!r}"]
     return ", ".join([*words, f"dtype={dtype.name!r}"])
 
 
@@ -127,12 +140,23 @@ def check_X(
     return sequences, {key: vars(probe)[key] for key in names if key in vars(probe)}
 
 
+def check_given_times(times: Any, sequences: Sequences, wanted: bool | None, name: str) -> Any:
+    """Check times, and that they are given if ``wanted``, or not; None where there are none."""
+    if wanted is not None and (times is not None) != wanted:
+        raise ValueError(
+            f"The estimator was fitted with times; pass {name}=, too."
+            if wanted
+            else f"{name} was given, but the estimator was fitted without times. Fit it with them."
+        )
+    return None if times is None else check_times(times, sequences, name)
+
+
 def validation_data(estimator, attributes, training, targets, held_out, random_state):
     """Return the training part and the validation part of the data, or None.
 
     ``attributes`` are those that the check of X has set.
     """
-    X_val, y_val, weight_val = held_out
+    X_val, y_val, weight_val, _ = held_out
     if (X_val is None) != (y_val is None):
         missing, given = ("y_val", "X_val") if y_val is None else ("X_val", "y_val")
         raise ValueError(f"{given} was given without {missing}; pass both or neither.")
@@ -140,11 +164,16 @@ def validation_data(estimator, attributes, training, targets, held_out, random_s
         probe = copy.copy(estimator)
         probe.__dict__.pop("feature_names_in_", None)
         probe.__dict__.update(attributes)
-        return training, _held_out(probe, training, targets, X_val, y_val, weight_val)
-    if weight_val is not None:
-        raise ValueError("sample_weight_val was given without X_val and y_val.")
+        return training, _held_out(probe, training, targets, *held_out)
+    if weight_val is not None or held_out[3] is not None:
+        raise ValueError("sample_weight_val or times_val was given without X_val and y_val.")
     if not estimator.early_stopping:
         return training, None
+    if estimator.stateful:
+        raise ValueError(
+            "stateful=True needs all sequences, in their order; early_stopping=True would set "
+            "some of them aside. Pass X_val and y_val, a later stretch of the series."
+        )
     from sklearn.model_selection import train_test_split
 
     n = len(training)
@@ -169,10 +198,12 @@ def validation_data(estimator, attributes, training, targets, held_out, random_s
     return training.subset(np.sort(kept)), training.subset(np.sort(held))
 
 
-def _held_out(estimator, training, targets, X_val, y_val, weight_val):
+def _held_out(estimator, training, targets, X_val, y_val, weight_val, times_val):
     probe = copy.copy(estimator)
     probe._masks = estimator.missing == "mask"
     sequences, _ = check_X(probe, X_val, reset=False, name="X_val")
+    wanted = training.sequences.gaps is not None
+    sequences.gaps = check_given_times(times_val, sequences, wanted, "times_val")
     values = estimator._check_targets(y_val, sequences, targets, "y_val").values
     weight = check_weights(weight_val, len(sequences), "sample_weight_val")
     index = np.arange(len(sequences))

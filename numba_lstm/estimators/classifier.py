@@ -79,6 +79,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Outputs of the network.
     input_mean_, input_scale_ : ndarray of shape (F,)
         Standardisation of the inputs; (3F,) with ``missing="mask"``.
+    time_scale_ : float or None
+        The median time between two steps, where ``fit`` was given ``times``.
     target_mean_, target_scale_ : ndarray of shape (1,)
         Standardisation of the targets: 0 and 1 here.
 
@@ -120,15 +122,21 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         residual: bool = False,
         bias: bool = True,
         forget_bias: float = 1.0,
+        proj_size: int = 0,
+        layer_norm: bool = False,
         peephole: bool = False,
         coupled_gates: bool = False,
         cell_clip: float | None = None,
         learn_initial_state: bool = False,
         pooling: str = "last",
+        head_hidden_size: int | None = None,
+        head_activation: str = "relu",
         return_sequences: bool = False,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        zoneout_hidden: float = 0.0,
+        zoneout_cell: float = 0.0,
         loss: str = "log_loss",
         class_weight: dict | str | None = None,
         solver: str = "adam",
@@ -138,6 +146,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         batch_size: int | str = "auto",
         max_iter: int = 100,
         shuffle: bool = True,
+        stateful: bool = False,
+        tbptt_steps: int | None = None,
+        memory: str = "full",
         clip_norm: float | None = 1.0,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -165,15 +176,21 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.residual = residual
         self.bias = bias
         self.forget_bias = forget_bias
+        self.proj_size = proj_size
+        self.layer_norm = layer_norm
         self.peephole = peephole
         self.coupled_gates = coupled_gates
         self.cell_clip = cell_clip
         self.learn_initial_state = learn_initial_state
         self.pooling = pooling
+        self.head_hidden_size = head_hidden_size
+        self.head_activation = head_activation
         self.return_sequences = return_sequences
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.recurrent_dropout = recurrent_dropout
+        self.zoneout_hidden = zoneout_hidden
+        self.zoneout_cell = zoneout_cell
         self.loss = loss
         self.class_weight = class_weight
         self.solver = solver
@@ -183,6 +200,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.shuffle = shuffle
+        self.stateful = stateful
+        self.tbptt_steps = tbptt_steps
+        self.memory = memory
         self.clip_norm = clip_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -204,7 +224,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, *, times: Any = None
     ) -> LSTMClassifier:
         """Train for one epoch, going on from earlier calls and from ``fit``.
 
@@ -212,7 +232,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, times
             As in ``fit``.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever come; needed in the first call if its y lacks any.
@@ -243,14 +263,16 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 )
             reference = known_classes(labels, y, self.return_sequences)
         self._fit(
-            *(X, y, sample_weight, (None, None, None)),
+            *(X, y, sample_weight, times, (None, None, None, None)),
             continued=continued,
             partial=True,
             reference=reference,
         )
         return self
 
-    def predict(self, X: Any, *, initial_state: Any = None, return_state: bool = False) -> Any:
+    def predict(
+        self, X: Any, *, initial_state: Any = None, return_state: bool = False, times: Any = None
+    ) -> Any:
         """Predict the most probable class.
 
         Parameters
@@ -259,11 +281,14 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             Sequences.
         initial_state : pair (h, c), default=None
             What the sequences begin with, as an earlier call returned it: arrays (N, H), or
-            for several layers lists of these; (N, 2H) where a layer is bidirectional. None
-            is the beginning of a sequence: zeros, or what was learned.
+            for several layers lists of these; (N, 2H) where a layer is bidirectional, and of
+            h ``proj_size`` in the place of H. None is the beginning of a sequence: zeros, or
+            what was learned.
         return_state : bool, default=False
             Whether to return what the sequences end with, too. To go on from it is to have
             been given the whole, but for what pools over time or reads backwards.
+        times : like in ``fit``, default=None
+            When each step was; needed if ``fit`` was given times.
 
         Returns
         -------
@@ -279,10 +304,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If X is not like the X that the estimator was fitted on, or ``initial_state`` does
             not fit.
         """
-        return self._predict(X, self._decode, initial_state, return_state)
+        return self._predict(X, self._decode, initial_state, return_state, times)
 
     def predict_proba(
-        self, X: Any, *, initial_state: Any = None, return_state: bool = False
+        self, X: Any, *, initial_state: Any = None, return_state: bool = False, times: Any = None
     ) -> Any:
         """Predict the probability of each class.
 
@@ -290,7 +315,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ----------
         X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
             Sequences.
-        initial_state, return_state
+        initial_state, return_state, times
             As in ``predict``.
 
         Returns
@@ -309,14 +334,14 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             not fit.
         """
         decode = expit if self._is_multilabel() else _probabilities
-        return self._predict(X, decode, initial_state, return_state)
+        return self._predict(X, decode, initial_state, return_state, times)
 
-    def predict_log_proba(self, X: Any) -> Any:
+    def predict_log_proba(self, X: Any, *, times: Any = None) -> Any:
         """Logarithm of :meth:`predict_proba`, finite where the latter rounds to 0.
 
         Parameters
         ----------
-        X
+        X, times
             As in ``predict_proba``.
 
         Returns
@@ -329,14 +354,15 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If X is not like the X that the estimator was fitted on.
         """
-        return self._predict(X, log_expit if self._is_multilabel() else _log_probabilities)
+        decode = log_expit if self._is_multilabel() else _log_probabilities
+        return self._predict(X, decode, times=times)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, times: Any = None) -> float:
         """Accuracy of the predictions.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, times
             As in ``fit``; with ``return_sequences`` all time steps that have a label count
             alike.
 
@@ -352,11 +378,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If X or y does not fit.
         """
         check_is_fitted(self)
-        if not self._targets.per_step:
-            return super().score(X, y, sample_weight)
         from sklearn.metrics import accuracy_score
 
-        predicted = np.concatenate(list(self.predict(X)))
+        found = self.predict(X, times=times)
+        if not self._targets.per_step:
+            return accuracy_score(y, found, sample_weight=sample_weight)
+        predicted = np.concatenate(list(found))
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
         weight = np.repeat(weight, sequences.lengths)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from numba_lstm.estimators.checks import check_X
+from numba_lstm.estimators.checks import check_given_times, check_X
 from numba_lstm.estimators.state import (
     part_of_state,
     public_state,
@@ -19,6 +19,7 @@ from numba_lstm.estimators.state import (
 from numba_lstm.missing import MaskedSequences
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Sequences
+from numba_lstm.times import decay
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.targets import Targets
@@ -54,6 +55,8 @@ class FittedMixin:
     dropout: float
     input_dropout: float
     recurrent_dropout: float
+    memory: str
+    time_scale_: float | None
 
     @abstractmethod
     def _loss_and_parameter(self, targets: Targets) -> tuple[int, float]:
@@ -75,7 +78,7 @@ class FittedMixin:
         check_is_fitted(self)
         return self._layout.named(self.theta_)
 
-    def hidden_states(self, X: Any, layer: int = -1) -> tuple[Any, Any]:
+    def hidden_states(self, X: Any, layer: int = -1, *, times: Any = None) -> tuple[Any, Any]:
         """Hypothesis h_t and cell c_t after every time step: equations (3) and (4).
 
         Parameters
@@ -84,6 +87,8 @@ class FittedMixin:
             Sequences.
         layer : int, default=-1
             Which layer; the first is 0, the last -1.
+        times : like in ``fit``, default=None
+            When each step was; needed if ``fit`` was given times.
 
         Returns
         -------
@@ -98,10 +103,10 @@ class FittedMixin:
             If X is not like the X that the estimator was fitted on, or there is no such
             layer.
         """
-        h, c, _ = self._states(X, layer)
+        h, c, _ = self._states(X, layer, times)
         return h, c
 
-    def gate_activations(self, X: Any, layer: int = -1) -> GateActivations:
+    def gate_activations(self, X: Any, layer: int = -1, *, times: Any = None) -> GateActivations:
         """Values of the four gates at every time step: equation (2).
 
         Parameters
@@ -110,6 +115,8 @@ class FittedMixin:
             Sequences.
         layer : int, default=-1
             Which layer; the first is 0, the last -1.
+        times : like in ``fit``, default=None
+            When each step was; needed if ``fit`` was given times.
 
         Returns
         -------
@@ -123,20 +130,22 @@ class FittedMixin:
             If X is not like the X that the estimator was fitted on, or there is no such
             layer.
         """
-        _, _, gates = self._states(X, layer)
+        _, _, gates = self._states(X, layer, times)
         H = (gates[0] if isinstance(gates, list) else gates).shape[-1] // 4
         parts = [slice(k * H, (k + 1) * H) for k in range(4)]
         if isinstance(gates, list):
             return GateActivations(*([gate[:, part] for gate in gates] for part in parts))
         return GateActivations(*(gates[..., part] for part in parts))
 
-    def attention_weights(self, X: Any) -> Any:
+    def attention_weights(self, X: Any, *, times: Any = None) -> Any:
         """How much each time step counts, with ``pooling="attention"``.
 
         Parameters
         ----------
         X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
             Sequences.
+        times : like in ``fit``, default=None
+            When each step was; needed if ``fit`` was given times.
 
         Returns
         -------
@@ -149,7 +158,7 @@ class FittedMixin:
             If X is not like the X that the estimator was fitted on, or the network has
             another pooling.
         """
-        sequences, network, theta = self._prepare(X)
+        sequences, network, theta = self._prepare(X, times)
         if network.layout.pooling != "attention":
             raise ValueError(
                 f"The network was fitted with pooling={network.layout.pooling!r}, which has no "
@@ -187,8 +196,8 @@ class FittedMixin:
 
         return Stream(self, n_streams)
 
-    def _states(self, X, layer):
-        sequences, network, theta = self._prepare(X)
+    def _states(self, X, layer, times):
+        sequences, network, theta = self._prepare(X, times)
         n_layers = len(network.layout.hidden_sizes)
         if not isinstance(layer, Integral) or not -n_layers <= layer < n_layers:
             raise ValueError(
@@ -201,9 +210,9 @@ class FittedMixin:
                 found[i] = tuple(rows)
         return tuple(sequences.restore(list(part)) for part in zip(*found, strict=True))
 
-    def _predict(self, X, decode, initial_state=None, return_state=False):
+    def _predict(self, X, decode, initial_state=None, return_state=False, times=None):
         """Apply a function of outputs (n, K) to all of them, sequence by sequence."""
-        prepared = self._prepare(X)
+        prepared = self._prepare(X, times)
         sequences, network, theta = prepared
         state = None
         if self._masks and (initial_state is not None or return_state):
@@ -246,10 +255,13 @@ class FittedMixin:
                 out[index] = rows
         return steps if network.per_step else out
 
-    def _prepare(self, X):
+    def _prepare(self, X, times=None):
         if not hasattr(self, "theta_"):
             check_is_fitted(self)
         sequences, _ = check_X(self, X, reset=False)
+        if times is not None or self._layout.decays:
+            gaps = check_given_times(times, sequences, self._layout.decays, "times")
+            sequences.decay = decay(gaps, sequences.lengths, self.time_scale_)
         if self._masks:
             sequences = MaskedSequences(sequences, self.input_mean_[: sequences.n_inputs])
         theta = self.theta_
@@ -295,4 +307,5 @@ class FittedMixin:
                 self.dropout if len(attributes["_layout"].hidden_sizes) > 1 else 0.0,
                 self.recurrent_dropout,
             ),
+            recomputes=self.memory == "recompute",
         )

@@ -76,6 +76,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Outputs of the network.
     input_mean_, input_scale_ : ndarray of shape (F,)
         Standardisation of the inputs; (3F,) with ``missing="mask"``.
+    time_scale_ : float or None
+        The median time between two steps, where ``fit`` was given ``times``.
     target_mean_, target_scale_ : ndarray of shape (K,)
         Standardisation of the targets; predictions are scaled back.
 
@@ -120,15 +122,21 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         residual: bool = False,
         bias: bool = True,
         forget_bias: float = 1.0,
+        proj_size: int = 0,
+        layer_norm: bool = False,
         peephole: bool = False,
         coupled_gates: bool = False,
         cell_clip: float | None = None,
         learn_initial_state: bool = False,
         pooling: str = "last",
+        head_hidden_size: int | None = None,
+        head_activation: str = "relu",
         return_sequences: bool = False,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        zoneout_hidden: float = 0.0,
+        zoneout_cell: float = 0.0,
         loss: str = "squared_error",
         quantile: float = 0.5,
         delta: float = 1.0,
@@ -139,6 +147,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         batch_size: int | str = "auto",
         max_iter: int = 100,
         shuffle: bool = True,
+        stateful: bool = False,
+        tbptt_steps: int | None = None,
+        memory: str = "full",
         clip_norm: float | None = 1.0,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -166,15 +177,21 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.residual = residual
         self.bias = bias
         self.forget_bias = forget_bias
+        self.proj_size = proj_size
+        self.layer_norm = layer_norm
         self.peephole = peephole
         self.coupled_gates = coupled_gates
         self.cell_clip = cell_clip
         self.learn_initial_state = learn_initial_state
         self.pooling = pooling
+        self.head_hidden_size = head_hidden_size
+        self.head_activation = head_activation
         self.return_sequences = return_sequences
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.recurrent_dropout = recurrent_dropout
+        self.zoneout_hidden = zoneout_hidden
+        self.zoneout_cell = zoneout_cell
         self.loss = loss
         self.quantile = quantile
         self.delta = delta
@@ -185,6 +202,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.shuffle = shuffle
+        self.stateful = stateful
+        self.tbptt_steps = tbptt_steps
+        self.memory = memory
         self.clip_norm = clip_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -205,14 +225,16 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> LSTMRegressor:
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, times: Any = None
+    ) -> LSTMRegressor:
         """Train for one epoch, going on from earlier calls and from ``fit``.
 
         The standardisation is that of the first call.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, times
             As in ``fit``.
 
         Returns
@@ -225,12 +247,14 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         ValueError
             If a parameter, a shape or a value does not fit.
         """
-        held_out = (None, None, None)
+        held_out = (None, None, None, None)
         continued = hasattr(self, "theta_")
-        self._fit(X, y, sample_weight, held_out, continued=continued, partial=True)
+        self._fit(X, y, sample_weight, times, held_out, continued=continued, partial=True)
         return self
 
-    def predict(self, X: Any, *, initial_state: Any = None, return_state: bool = False) -> Any:
+    def predict(
+        self, X: Any, *, initial_state: Any = None, return_state: bool = False, times: Any = None
+    ) -> Any:
         """Predict targets.
 
         Parameters
@@ -239,11 +263,14 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             Sequences.
         initial_state : pair (h, c), default=None
             What the sequences begin with, as an earlier call returned it: arrays (N, H), or
-            for several layers lists of these; (N, 2H) where a layer is bidirectional. None
-            is the beginning of a sequence: zeros, or what was learned.
+            for several layers lists of these; (N, 2H) where a layer is bidirectional, and of
+            h ``proj_size`` in the place of H. None is the beginning of a sequence: zeros, or
+            what was learned.
         return_state : bool, default=False
             Whether to return what the sequences end with, too. To go on from it is to have
             been given the whole, but for what pools over time or reads backwards.
+        times : like in ``fit``, default=None
+            When each step was; needed if ``fit`` was given times.
 
         Returns
         -------
@@ -259,18 +286,18 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             If X is not like the X that the estimator was fitted on, or ``initial_state`` does
             not fit.
         """
-        return self._predict(X, self._decode, initial_state, return_state)
+        return self._predict(X, self._decode, initial_state, return_state, times)
 
     def _decode(self, out: np.ndarray) -> np.ndarray:
         y = out * self.target_scale_ + self.target_mean_
         return y if self._targets.has_columns else y[:, 0]
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, times: Any = None) -> float:
         """Coefficient of determination R2 of the predictions.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, times
             As in ``fit``; with ``return_sequences`` all time steps that have a
             target count alike.
 
@@ -285,11 +312,12 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             If X or y does not fit.
         """
         check_is_fitted(self)
-        if not self._targets.per_step:
-            return super().score(X, y, sample_weight)
         from sklearn.metrics import r2_score
 
-        predicted = check_sequences(self.predict(X), name="predictions")
+        found = self.predict(X, times=times)
+        if not self._targets.per_step:
+            return r2_score(y, found, sample_weight=sample_weight)
+        predicted = check_sequences(found, name="predictions")
         targets = self._check_targets(y, check_sequences(X, allow_nan=True), self._targets).values
         weight = check_weights(sample_weight, len(predicted), "sample_weight")
         everything = np.arange(len(predicted))

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from numba_lstm.losses import loss_rows, null_output
 from numba_lstm.network import Network
+from numba_lstm.training.carrier import Carrier
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.optimizers import Optimizer
 from numba_lstm.training.schedules import Schedule
@@ -25,6 +26,8 @@ class LoopSettings(NamedTuple):
     max_iter: int
     batch_size: int
     shuffle: bool
+    stateful: bool
+    tbptt_steps: int | None
     learning_rate: str
     learning_rate_init: float
     early_stopping: bool
@@ -160,14 +163,17 @@ def _epoch(network, theta, optimizer, generator, training, schedule, settings, e
     order = generator.permutation(training.index) if settings.shuffle else training.index
     n, total = len(order), 0.0
     grad = np.empty_like(theta)
+    carrier = Carrier(network, settings.tbptt_steps, settings.stateful)
     for first in range(0, n, settings.batch_size):
         index = order[first : first + settings.batch_size]
         batch = training.batch(index, network.dtype)
-        loss, _ = network.loss_and_grad(theta, batch, grad, generator)
         rate = schedule.rate((epoch + first / n) / settings.max_iter)
-        if not math.isfinite(loss) or not optimizer.step(theta, grad, rate):
-            return math.nan
-        total += loss * len(index)
+        lengths = training.sequences.lengths[index]
+        for part, share, state, end in carrier.parts(theta, batch, lengths):
+            loss, _ = network.loss_and_grad(theta, part, grad, generator, state=state, end=end)
+            if not math.isfinite(loss) or not optimizer.step(theta, grad, rate):
+                return math.nan
+            total += share * loss * len(index)
     return total / n
 
 
