@@ -16,13 +16,17 @@ CASES = {  # lengths, F, H, K, options of torch.nn.LSTM
     "three_layers_both": ([5, 7, 3, 7], 2, 6, 1, {"num_layers": 3, "bidirectional": True}),
     "no_bias": ([4, 8, 3], 2, 5, 1, {"num_layers": 2, "bias": False}),
     "wide": ([12, 11, 3] * 6, 4, 19, 2, {"num_layers": 2, "bidirectional": True}),
+    "projected": ([6, 2, 9], 3, 5, 2, {"proj_size": 3}),
+    "projected_two_layers": ([6, 2, 9, 4], 3, 5, 1, {"num_layers": 2, "proj_size": 2}),
+    "projected_both": ([5, 7, 3], 2, 6, 2, {"bidirectional": True, "proj_size": 4}),
 }
 
 
 def make_modules(F, H, K, options, draw):
     """An LSTM and its head, with weights that are float32 numbers; the second bias is 0."""
     lstm = torch.nn.LSTM(F, H, batch_first=True, **options)
-    head = torch.nn.Linear(H * (2 if options.get("bidirectional") else 1), K)
+    width = options.get("proj_size") or H
+    head = torch.nn.Linear(width * (2 if options.get("bidirectional") else 1), K)
     with torch.no_grad():
         for module in (lstm, head):
             for name, weight in module.named_parameters():
@@ -67,6 +71,7 @@ def main():
             "hidden_sizes": [H] * options.get("num_layers", 1),
             "direction": "both" if options.get("bidirectional") else "forward",
             "bias": options.get("bias", True),
+            "proj_size": options.get("proj_size", 0),
         }
         inputs = {"x": x, "y": y, "lengths": lengths, "architecture": json.dumps(architecture)}
         for name, weight in [*lstm.named_parameters(), *head.named_parameters()]:

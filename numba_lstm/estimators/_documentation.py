@@ -60,9 +60,11 @@ _NETWORK = """
         The same of the inputs.
     recurrent_dropout : float, default=0.0
         The same of h_{t-1} on its way to the next step.
-    zoneout_hidden, zoneout_cell : float, default=0.0
-        Probability that a unit of h, and of the cell, stays in a step as it was: drawn anew
-        for each unit and step in training, and in proportion afterwards (Krueger et al. 2017).
+    zoneout_hidden : float, default=0.0
+        Probability that a unit of h stays in a step as it was: drawn anew for each unit and
+        step in training, and in proportion afterwards (Krueger et al. 2017).
+    zoneout_cell : float, default=0.0
+        The same of the cell.
 """
 
 _TRAINING = """
