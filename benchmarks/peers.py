@@ -15,14 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.report import flop, machine, picture, table
+from benchmarks.own import long, scaling, variants
+from benchmarks.report import GRID, flop, machine, picture, table
 from benchmarks.turns import HERE, best_product, once, summarise, take_turns
 
-GRID = [  # B, T, F, H
-    *((32, 50, 1, 32), (16, 200, 4, 16), (32, 24, 8, 64), (64, 100, 16, 64), (32, 100, 32, 128)),
-    *((256, 28, 28, 128), (128, 50, 64, 256), (64, 50, 128, 512)),
-    *((32, 60, 3, 50), (64, 40, 7, 100), (20, 120, 5, 37)),
-]
 TITLES = {
     "train": "Training: one batch of fit in the steady state, beside PyTorch",
     "predict": "Prediction of one batch, beside the better of PyTorch and ONNX Runtime",
@@ -85,45 +81,6 @@ def stacks(options):
     rows = summarise(take_turns(names, cases, options.rounds, ask), names[1:])
     mean = table(TITLES["stacks"], "network", rows, names)
     return {"rows": {case[0]: row for case, row in rows.items()}, "mean": mean}
-
-
-# What the cell and the head can be told, under the estimators' names.
-VARIANTS = {
-    "plain": {},
-    "peephole": {"peephole": True},
-    "coupled_gates": {"coupled_gates": True},
-    "cell_clip": {"cell_clip": 3.0},
-    "no bias": {"bias": False},
-    "learn_initial_state": {"learn_initial_state": True},
-    "go_backwards": {"go_backwards": True},
-    "all of these": {
-        "peephole": True,
-        "coupled_gates": True,
-        "cell_clip": 3.0,
-        "learn_initial_state": True,
-        "go_backwards": True,
-    },
-    "dropout": {"input_dropout": 0.2, "recurrent_dropout": 0.2},
-    "mean": {"pooling": "mean"},
-    "max": {"pooling": "max"},
-    "attention": {"pooling": "attention"},
-}
-
-
-def variants(options):
-    """Time of a batch in training with each variant, beside the plain LSTM."""
-    B, T, F, H = 64, 100, 16, 64
-
-    def ask(worker, case):
-        request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "batches": 16}
-        return worker.ask("train", goal=options.goal, **request, **VARIANTS[case[0]])
-
-    answers = take_turns(["ours"], [(name,) for name in VARIANTS], options.rounds, ask)
-    medians = {case[0]: statistics.median(found["ours"]) for case, found in answers.items()}
-    print(f"\nTraining at {B}, {T}, {F}, {H}: time of a batch, of the plain LSTM's\n")
-    for name, value in medians.items():
-        print(f"{value / medians['plain']:6.2f}  {name}")
-    return medians
 
 
 def step(options):
@@ -218,56 +175,9 @@ def memory(options):
     return found
 
 
-def scaling(options):
-    """Beside itself: odd sizes, float64, threads, and ever more data."""
-
-    def seconds(worker, B, T, F, H, batches, threads=options.threads, dtype="float32"):
-        request = {"B": B, "T": T, "F": F, "H": H, "batches": batches, "dtype": dtype}
-        return worker.ask("train", goal=options.goal, threads=threads, **request)
-
-    def gflops(worker, B, T, F, H):
-        return flop(B, T, F, H, training=True) / seconds(worker, B, T, F, H, 16) / 1e9
-
-    def ask(worker, case):
-        kind, *sizes = case
-        if kind == "odd":
-            B, T, F, H = sizes
-            return gflops(worker, B, T, F, H) / gflops(worker, B, T, F, -(-H // 16) * 16)
-        if kind == "float64":
-            return seconds(worker, *sizes, 8) / seconds(worker, *sizes, 8, dtype="float64")
-        if kind == "batch":
-            return seconds(worker, *sizes, 100, threads=1) * 1e6
-        if kind == "threads":
-            return seconds(worker, *sizes, 4, threads=1) / seconds(worker, *sizes, 4)
-        B, T, F, H, batches = sizes  # growth: nanoseconds a time step of a sequence
-        return seconds(worker, B, T, F, H, batches) / (B * T) * 1e9
-
-    odd = [("odd", *case) for case in GRID if case[3] % 16] + [("odd", 32, 28, 28, 200)]
-    float64 = [("float64", 32, 100, 32, 128), ("float64", 256, 28, 28, 128)]
-    threads = [("threads", 256, 28, 28, 128), ("threads", 64, 100, 16, 64)]
-    n = [("N", 100, 20, 16, 64, batches) for batches in (10, 100, 1000)]
-    t = [("T", 64, T, 16, 64, 16) for T in (10, 100, 500, 2000)]
-    cases = [*odd, *float64, *threads, ("batch", 16, 2, 2, 2), *n, *t]
-    answers = take_turns(["ours"], cases, options.rounds, ask)
-    medians = {case: statistics.median(by_name["ours"]) for case, by_name in answers.items()}
-    print("\nThis library beside itself, training (B, T, F, H)\n")
-    for case, value in medians.items():
-        sizes = ", ".join(map(str, case[1:5]))
-        text = {
-            "odd": f"GFLOP/s at {sizes}, of those at the next multiple of 16",
-            "float64": f"speed in float64, of that in float32, at {sizes}",
-            "batch": f"microseconds a batch, kernels included, at {sizes}, one thread",
-            "threads": f"times faster with {options.threads} threads than with one, at {sizes}",
-            "N": f"ns a step of a sequence, {case[-1] * 100:,} sequences at {sizes}",
-            "T": f"ns a step of a sequence, T = {case[2]:,}, at {sizes}",
-        }[case[0]]
-        print(f"{value:9.2f}  {text}")
-    return {str(case): value for case, value in medians.items()}
-
-
 TASKS = {
     task.__name__: task
-    for task in (train, predict, stacks, variants, step, ragged, startup, memory, scaling)
+    for task in (train, predict, stacks, variants, step, ragged, startup, memory, long, scaling)
 }
 
 

@@ -73,3 +73,20 @@ def added(name, kind):
 
         epoch(64)
         return _peak_of(lambda: epoch(len(X)))
+
+
+def long(memory, threads):
+    """Seconds and bytes of an epoch on sequences of 10,000 steps."""
+    from numba_lstm import LSTMRegressor
+
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((64, 10_000, 4), np.float32)
+    y = np.ascontiguousarray(X[:, -1, 0])
+    model = LSTMRegressor(
+        128, batch_size=32, memory=memory, max_iter=1, n_jobs=threads, random_state=0
+    )
+    model.fit(X[:, :50], y)  # compiles
+    size = _peak_of(lambda: model.fit(X, y))
+    began = time.perf_counter()
+    model.fit(X, y)
+    return time.perf_counter() - began, size

@@ -12,22 +12,26 @@ from benchmarks.workers.common import data, median_seconds, ragged, serve
 from numba_lstm import LSTMRegressor
 
 
-def _fit_seconds(model, X, y):
+def _fit_seconds(model, X, y, **more):
     began = time.perf_counter()
-    model.fit(X, y)
+    model.fit(X, y, **more)
     return time.perf_counter() - began
 
 
-def _epoch_seconds(X, y, B, H, threads, goal, dtype, **architecture):
+def _epoch_seconds(X, y, B, H, threads, goal, dtype, times=False, **architecture):
     """Time of an epoch of fit: what more epochs take, so without start and first epoch."""
+    given = {}
+    if times:
+        gaps = np.random.default_rng(0).exponential(1.0, X.shape[:2])
+        given["times"] = np.cumsum(gaps, axis=1)
     options = {"batch_size": B, "clip_norm": None, "alpha": 0.0, "tol": 0.0, "n_jobs": threads}
     model = LSTMRegressor(
         H, **options, **architecture, learning_rate_init=1e-3, dtype=dtype, random_state=0
     )
-    model.set_params(max_iter=1, n_iter_no_change=10_000).fit(X, y)
-    once = min(_fit_seconds(model, X, y) for _ in range(2))
+    model.set_params(max_iter=1, n_iter_no_change=10_000).fit(X, y, **given)
+    once = min(_fit_seconds(model, X, y, **given) for _ in range(2))
     more = max(2, round(goal / once))
-    longer = _fit_seconds(model.set_params(max_iter=1 + more), X, y)
+    longer = _fit_seconds(model.set_params(max_iter=1 + more), X, y, **given)
     return (longer - once) / more
 
 

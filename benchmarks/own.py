@@ -1,0 +1,119 @@
+"""The library beside itself: the tasks of peers.py that have no rival."""
+
+import statistics
+import sys
+
+from benchmarks.report import GRID, flop
+from benchmarks.turns import HERE, once, take_turns
+
+# What the cell and the head can be told, under the estimators' names.
+VARIANTS = {
+    "plain": {},
+    "peephole": {"peephole": True},
+    "coupled_gates": {"coupled_gates": True},
+    "cell_clip": {"cell_clip": 3.0},
+    "no bias": {"bias": False},
+    "learn_initial_state": {"learn_initial_state": True},
+    "go_backwards": {"go_backwards": True},
+    "all of these": {
+        "peephole": True,
+        "coupled_gates": True,
+        "cell_clip": 3.0,
+        "learn_initial_state": True,
+        "go_backwards": True,
+    },
+    "dropout": {"input_dropout": 0.2, "recurrent_dropout": 0.2},
+    "proj_size": {"proj_size": 32},
+    "layer_norm": {"layer_norm": True},
+    "zoneout": {"zoneout_hidden": 0.1, "zoneout_cell": 0.3},
+    "times": {"times": True},
+    "head_hidden_size": {"head_hidden_size": 64},
+    "tbptt_steps": {"tbptt_steps": 25},
+    "mean": {"pooling": "mean"},
+    "max": {"pooling": "max"},
+    "attention": {"pooling": "attention"},
+}
+
+
+def variants(options):
+    """Time of a batch in training with each variant, beside the plain LSTM."""
+    B, T, F, H = 64, 100, 16, 64
+
+    def ask(worker, case):
+        request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "batches": 16}
+        return worker.ask("train", goal=options.goal, **request, **VARIANTS[case[0]])
+
+    answers = take_turns(["ours"], [(name,) for name in VARIANTS], options.rounds, ask)
+    medians = {case[0]: statistics.median(found["ours"]) for case, found in answers.items()}
+    print(f"\nTraining at {B}, {T}, {F}, {H}: time of a batch, of the plain LSTM's\n")
+    for name, value in medians.items():
+        print(f"{value / medians['plain']:6.2f}  {name}")
+    return medians
+
+
+def long(options):
+    """Sequences of 10,000 steps: all that was computed kept, or computed twice."""
+    answers = {"full": [], "recompute": []}
+    for turn in range(options.rounds):
+        for how, found in answers.items():
+            code = f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import json; "
+            code += "from benchmarks.workers.memory import long; "
+            found.append(once(code + f"print(json.dumps(long({how!r}, {options.threads})))"))
+        print(f"  round {turn + 1} of {options.rounds}", file=sys.stderr, flush=True)
+    print("\nTraining on 64 sequences of 10,000 steps in batches of 32, F=4, H=128: an epoch\n")
+    medians = {}
+    for how, found in answers.items():
+        seconds, size = medians[how] = [
+            statistics.median(part) for part in zip(*found, strict=True)
+        ]
+        print(f"{how:<12}{seconds:8.2f} s{size / 2**20:9.1f} MB more")
+    seconds, size = (b / a for a, b in zip(medians["full"], medians["recompute"], strict=True))
+    print(f"{'ratio':<12}{seconds:8.2f}  {size:9.2f}")
+    return medians
+
+
+def scaling(options):
+    """Beside itself: odd sizes, float64, threads, and ever more data."""
+
+    def seconds(worker, B, T, F, H, batches, threads=options.threads, dtype="float32"):
+        request = {"B": B, "T": T, "F": F, "H": H, "batches": batches, "dtype": dtype}
+        return worker.ask("train", goal=options.goal, threads=threads, **request)
+
+    def gflops(worker, B, T, F, H):
+        return flop(B, T, F, H, training=True) / seconds(worker, B, T, F, H, 16) / 1e9
+
+    def ask(worker, case):
+        kind, *sizes = case
+        if kind == "odd":
+            B, T, F, H = sizes
+            return gflops(worker, B, T, F, H) / gflops(worker, B, T, F, -(-H // 16) * 16)
+        if kind == "float64":
+            return seconds(worker, *sizes, 8) / seconds(worker, *sizes, 8, dtype="float64")
+        if kind == "batch":
+            return seconds(worker, *sizes, 100, threads=1) * 1e6
+        if kind == "threads":
+            return seconds(worker, *sizes, 4, threads=1) / seconds(worker, *sizes, 4)
+        B, T, F, H, batches = sizes  # growth: nanoseconds a time step of a sequence
+        return seconds(worker, B, T, F, H, batches) / (B * T) * 1e9
+
+    odd = [("odd", *case) for case in GRID if case[3] % 16] + [("odd", 32, 28, 28, 200)]
+    float64 = [("float64", 32, 100, 32, 128), ("float64", 256, 28, 28, 128)]
+    threads = [("threads", 256, 28, 28, 128), ("threads", 64, 100, 16, 64)]
+    n = [("N", 100, 20, 16, 64, batches) for batches in (10, 100, 1000)]
+    t = [("T", 64, T, 16, 64, 16) for T in (10, 100, 500, 2000)]
+    cases = [*odd, *float64, *threads, ("batch", 16, 2, 2, 2), *n, *t]
+    answers = take_turns(["ours"], cases, options.rounds, ask)
+    medians = {case: statistics.median(by_name["ours"]) for case, by_name in answers.items()}
+    print("\nThis library beside itself, training (B, T, F, H)\n")
+    for case, value in medians.items():
+        sizes = ", ".join(map(str, case[1:5]))
+        text = {
+            "odd": f"GFLOP/s at {sizes}, of those at the next multiple of 16",
+            "float64": f"speed in float64, of that in float32, at {sizes}",
+            "batch": f"microseconds a batch, kernels included, at {sizes}, one thread",
+            "threads": f"times faster with {options.threads} threads than with one, at {sizes}",
+            "N": f"ns a step of a sequence, {case[-1] * 100:,} sequences at {sizes}",
+            "T": f"ns a step of a sequence, T = {case[2]:,}, at {sizes}",
+        }[case[0]]
+        print(f"{value:9.2f}  {text}")
+    return {str(case): value for case, value in medians.items()}
