@@ -353,8 +353,9 @@ class Network:
 
     def _run(self, needs, task, n_stages, n_tasks, theta, *arguments):
         trained_on = needs.ends or needs.passes or needs.drops != NOTHING
+        special = trained_on or not self.layout.is_plain
         kinds = (
-            True if trained_on or not self.layout.is_plain else None,
+            self.layout.variant if special else None,
             True if self.layout.combines else None,
         )
         # Few weights are packed sooner than other threads are woken.

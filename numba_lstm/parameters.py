@@ -107,6 +107,12 @@ class Layout(NamedTuple):
         return not (gates or self.proj_size or any(self.zoneout) or self.decays)
 
     @property
+    def variant(self) -> tuple[bool | None, ...]:
+        """What is special about whole rows of the cells, as cpu/parallel.py takes it."""
+        parts = self.norm, self.proj_size > 0, any(self.zoneout), self.decays
+        return tuple(True if part else None for part in parts)
+
+    @property
     def merges(self) -> bool:
         """Whether the two hidden states of a layer have to be put together."""
         return self.direction == "both" and (self.merge != "concat" or self.proj_size > 0)

@@ -32,15 +32,15 @@ def _pack(variant, combining, theta, work):
 
 
 @kernel
-def _step(variant, combining, x, scale, theta, work, out):
+def _step(variant, combining, times, x, scale, theta, work, out):
     """Equations (1) to (4) and the head for one step of every stream.
 
     Parameters
     ----------
-    variant : None, or pair of ndarrays of shape (n,)
-        Where cells are other than plain, the decay of each stream's and the numbers 0 to n-1.
-    combining : None or True
+    variant, combining : None or tuple, None or True
         As for the tasks of cpu/parallel.py.
+    times : None, or pair of ndarrays of shape (n,)
+        With a variant, the decay of each stream's cells and the numbers 0 to n-1.
     x : ndarray of uint8 of shape (n F 8,)
         Inputs: the bytes of an array (n, F) in float64.
     scale : ndarray of shape (2, F)
@@ -76,8 +76,9 @@ def _step(variant, combining, x, scale, theta, work, out):
         if variant is None:
             activate(None, gates, 0, c, 0, c, 0, tanh_c, h, 0, 0, xh, R - P, 0, n, n)
         else:
-            decay, numbers = variant
+            decay, numbers = times
             advance(
+                *variant,
                 *(theta, memory, table, cell, decay, numbers, zero, zero, zero, zero, zero, zero),
                 *(R - P, zero, n, n),
             )
@@ -142,7 +143,8 @@ class Stream:
         F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
         self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
         self._work = allocate(layout, self._theta.dtype, False, Needs("predict"), n, n, 0, 0)
-        self._kinds = None if layout.is_plain else True, True if layout.combines else None
+        variant = None if layout.is_plain else layout.variant
+        self._kinds = variant, True if layout.combines else None
         _pack(*self._kinds, self._theta, self._work)
         self._decay = None if layout.is_plain else (np.zeros(n), np.arange(n))
         self._time_scale = estimator.time_scale_
@@ -195,7 +197,7 @@ class Stream:
         self._pass_time(time)
         x = self._x if self._gaps is None else self._gaps.fill(self._x)
         x = x.reshape(-1).view(np.uint8)
-        _step(self._decay, self._kinds[1], x, self._scale, self._theta, self._work, self._out)
+        _step(*self._kinds, self._decay, x, self._scale, self._theta, self._work, self._out)
         self.n_steps += 1
         y = self._decode(self._out)
         return y[0] if self._one else y

@@ -42,9 +42,8 @@ def running(ends, t, s, e, n):
 def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first, every_step):
     """Forward pass of sequences s to e: fills xh, gates, c, tanh_c and h of a cell.
 
-    ``variant`` is None for plain cells, else True: so that what is special is not compiled
-    before it is used. ``cell`` is where the cell's part of the table begins. With
-    ``every_step`` row p of h is h_t of packed row p, else rows from ``first`` on are the
+    ``variant`` is that of parallel.py; ``cell`` is where the cell's part of the table begins.
+    With ``every_step`` row p of h is h_t of packed row p, else rows from ``first`` on are the
     sequences' last hidden states. In a prediction nothing else is kept: each sequence has one
     row of xh, gates, c and tanh_c, from row ``first`` on. Each number is computed alike, to
     the last bit.
@@ -116,6 +115,7 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
                 # What has passed since the step before, which backwards is the later one.
                 gap = (-1 if fresh else now + 1) if reverse else now
                 advance(
+                    *variant,
                     *(theta, memory, table, cell, decay, starts, s + r, now, gap, previous),
                     *(q + r, at + r, x_size, following + r, min(max(n_written - r, 0), m), m),
                 )
@@ -197,6 +197,7 @@ def backward_cell(variant, theta, memory, table, cell, inputs, s, e, base, every
             else:
                 gap = (-1 if first else now + 1) if reverse else now
                 retreat(
+                    *variant,
                     *(theta, memory, table, cell, decay, starts, s + r, now, gap, previous),
                     *(p + r, task, m),
                 )

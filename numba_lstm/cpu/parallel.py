@@ -4,10 +4,12 @@ A task does its share of a stage: a block of sequences, or some columns of a mat
 a batch is cut into blocks follows from the batch alone, and no two tasks add to the same
 number: results are the same, bit for bit, for any number of threads.
 
-``variant`` and ``combining`` are None or True: whether the cells are other than plain, and
-whether outputs of layers are merged, added to, pooled or go through a hidden layer. Being
-of another type, None makes a compiled function of its own, without what the usual network
-does not need.
+What a network does not need is not compiled with it: None is a type of its own, for which
+Numba leaves branches out. ``combining`` is None or True: whether outputs of layers are
+merged, added to, pooled or go through a hidden layer. ``variant`` is None for plain cells,
+else a tuple of None or True: whether they are normalised, projected, stay as they were, and
+decay with time; all None for those whose gates alone are special, or where something is
+dropped.
 """
 
 from __future__ import annotations

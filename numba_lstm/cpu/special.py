@@ -39,10 +39,30 @@ def _gates_of(theta, memory, table, cell):
 
 @helper
 def advance(
-    theta, memory, table, cell, decay, starts, i, t, gap, previous, q, at, x_size, following, m, n
+    normed,
+    projects,
+    zones,
+    decays,
+    theta,
+    memory,
+    table,
+    cell,
+    decay,
+    starts,
+    i,
+    t,
+    gap,
+    previous,
+    q,
+    at,
+    x_size,
+    following,
+    m,
+    n,
 ):
     """One step of n sequences from i on: pre-activations become h and c.
 
+    The first four are None, or True where the cell has what they say: see parallel.py.
     They are in rows from q on; c_{t-1} is in rows from ``previous`` on, h goes to rows from
     ``at`` on and that of the first m to rows of xh from ``following`` on. ``starts`` and
     ``decay`` are those of the inputs; step ``gap`` has what comes before this one, step t.
@@ -55,12 +75,11 @@ def advance(
         matrix(theta, table, cell + CELL.norm),
     )
     spread, column = matrix(memory, table, cell + CELL.spread), table[cell + CELL.h_column]
-    projects, normed = table[cell + CELL.projects] != 0, table[cell + CELL.normed] != 0
     zero, c_prev, before = np.int64(0), c, previous
-    if table[cell + CELL.decays]:
+    if decays is not None:
         decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n)
         c_prev, before = matrix(memory, table, cell + CELL.begun), q
-    if normed:
+    if normed is not None:
         normalise_gates(gates, q, matrix(memory, table, cell + CELL.normal), spread, norm, n)
     # What is yet to become h waits in ``hidden``.
     staged = hidden.size > 0
@@ -72,16 +91,16 @@ def advance(
     )
     if not staged:
         return
-    if normed:
+    if normed is not None:
         mean = matrix(memory, table, cell + CELL.mean)
         normalise_cell(gates, q, new_c, mean, spread, norm, tanh_c, hidden, n)
-    if projects:
-        packed = matrix(memory, table, cell + CELL.packed_W_r)
+    P = hidden.shape[1]
+    if projects is not None:
+        P, packed = h.shape[1], matrix(memory, table, cell + CELL.packed_W_r)
         product(hidden, q, hidden.shape[1], packed, h, at, n, SET)
     else:
-        _copy(hidden, q, zero, h, at, column, n, hidden.shape[1])
-    P = h.shape[1] if projects else hidden.shape[1]
-    if table[cell + CELL.zones]:
+        _copy(hidden, q, zero, h, at, column, n, P)
+    if zones is not None:
         stay(
             *(memory, table, cell, i, t, c_prev, before, new_c, c, xh, x_size),
             *(h, column, q, at, P, n),
@@ -98,7 +117,25 @@ def _copy(A, a, a_column, B, b, b_column, n, width):
 
 
 @helper
-def retreat(theta, memory, table, cell, decay, starts, i, t, gap, previous, p, task, n):
+def retreat(
+    normed,
+    projects,
+    zones,
+    decays,
+    theta,
+    memory,
+    table,
+    cell,
+    decay,
+    starts,
+    i,
+    t,
+    gap,
+    previous,
+    p,
+    task,
+    n,
+):
     """Back through :func:`advance`, for n sequences from i on, whose step is in rows from p on.
 
     The gates become da; dh and dc, in rows from i on, become what reaches h_t from within
@@ -114,16 +151,14 @@ def retreat(theta, memory, table, cell, decay, starts, i, t, gap, previous, p, t
         matrix(theta, table, cell + CELL.norm),
         matrix(memory, table, cell + CELL.spread),
     )
-    extra, normed = matrix(memory, table, cell + CELL.extra), table[cell + CELL.normed] != 0
-    decays, zones = table[cell + CELL.decays] != 0, table[cell + CELL.zones] != 0
-    first, zero = EXTRA * task, np.int64(0)
+    extra, first, zero = matrix(memory, table, cell + CELL.extra), EXTRA * task, np.int64(0)
     c_prev, before = c, previous
-    if decays:
+    if decays is not None:
         c_prev, before = matrix(memory, table, cell + CELL.begun), p
-    if zones:
+    if zones is not None:
         stay_backward(memory, table, cell, i, t, dh, dc, n)
     d_hidden = dh
-    if table[cell + CELL.projects]:
+    if projects is not None:
         d_h, d_hidden = (
             matrix(memory, table, cell + CELL.d_h),
             matrix(memory, table, cell + CELL.d_hidden),
@@ -131,7 +166,7 @@ def retreat(theta, memory, table, cell, decay, starts, i, t, gap, previous, p, t
         _copy(dh, i, zero, d_h, p, zero, n, dh.shape[1])
         packed = matrix(memory, table, cell + CELL.packed_W_rT)
         product(dh, i, dh.shape[1], packed, d_hidden, i, n, SET)
-    if normed:
+    if normed is not None:
         mean = matrix(memory, table, cell + CELL.mean)
         normalise_cell_backward(
             gates, p, new_c, mean, spread, norm, tanh_c, d_hidden, dc, i, extra, first + NORM, n
@@ -140,13 +175,13 @@ def retreat(theta, memory, table, cell, decay, starts, i, t, gap, previous, p, t
     differentiate(what, gates, p, c_prev, before, tanh_c, d_hidden, dc, i, n)
     if table[cell + CELL.peeps]:
         add_peephole_gradient(gates, p, c_prev, before, new_c, extra, first, n)
-    if normed:
+    if normed is not None:
         normal = matrix(memory, table, cell + CELL.normal)
         normalise_gates_backward(gates, p, normal, spread, norm, extra, first + NORM, n)
-    if zones:
+    if zones is not None:
         kept_dc = matrix(memory, table, cell + CELL.kept_dc)
         add_rows(kept_dc, i, dc, i, n)
-    if decays:
+    if decays is not None:
         decay_cells_backward(
             theta, memory, table, cell, decay, starts, i, gap, previous, first + B_D, n
         )
