@@ -50,17 +50,17 @@ def spread(values):
 
 def table(results):
     """Print one line for each task; of several seeds the median and the range."""
-    print(f"\n{'task':<18}{'held to':<44}{'ours':<24}{'sequences shown':<28}{'s':>7}  met")
+    print(f"\n{'task':<20}{'held to':<44}{'ours':<24}{'sequences shown':<28}{'s':>7}  met")
     for name, runs in results.items():
         if runs is None:
-            print(f"{name:<18}{TASKS[name].held_to:<44}not present")
+            print(f"{name:<20}{TASKS[name].held_to:<44}not present")
             continue
         shown = spread([run["shown"] for run in runs]) if "shown" in runs[0] else ""
         seconds = statistics.median(run["seconds"] for run in runs)
         met = sum(run["met"] for run in runs)
         verdict = "yes" if met == len(runs) else f"{met} of {len(runs)} seeds" if met else "no"
         print(
-            f"{name:<18}{TASKS[name].held_to:<44}{spread([run['figure'] for run in runs]):<24}"
+            f"{name:<20}{TASKS[name].held_to:<44}{spread([run['figure'] for run in runs]):<24}"
             f"{shown:<28}{seconds:>7.1f}  {verdict}"
         )
 
