@@ -1,6 +1,6 @@
 """Tasks of Hochreiter and Schmidhuber (1997), each sequence of which is shown once.
 
-Learning rates and the like were chosen on seeds from 100 on; reported are 0, 1, 2, ... A
+Learning rates and the like were chosen on seeds from 100 on; reported are 1, 2, 3, ... A
 network trains until it was five times in a row wrong in none of 2,560 sequences drawn for that
 purpose, or the budget is used up. What is reported was then counted, once, on others.
 """
