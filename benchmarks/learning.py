@@ -39,14 +39,9 @@ def row(task, options):
 
 def spread(values):
     """Median, and range where there is one."""
-    low, high = min(values), max(values)
-    middle = (
-        f"{statistics.median(values):,.4g}" if high < 1000 else f"{statistics.median(values):,.0f}"
-    )
-    if low == high:
-        return middle
-    ends = (f"{low:,.4g}..{high:,.4g}") if high < 1000 else f"{low:,.0f}..{high:,.0f}"
-    return f"{middle} ({ends})"
+    ends = min(values), statistics.median(values), max(values)
+    low, middle, high = (f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for v in ends)
+    return middle if low == high else f"{middle} ({low}..{high})"
 
 
 def table(results):

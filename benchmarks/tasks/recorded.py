@@ -137,7 +137,7 @@ TASKS = [
         ">= .96",
         "1-NN with DTW .950, ROCKET .970",
         power_demand,
-        POWER,
+        POWER | {"inputs": "demand and differences"},
         present=ITALY.exists,
     ),
     Task(
