@@ -28,7 +28,8 @@ def row(task, options):
         return None
     print(f"  settings: {', '.join(f'{k}={v!r}' for k, v in task.settings.items())}")
     found = []
-    for seed in range(1 if options.quick else options.seeds or task.seeds):
+    count = 1 if options.quick else options.seeds or task.seeds
+    for seed in range(1, count + 1):
         run, seconds = task.timed(seed, options.quick, options.jobs)
         more = ", ".join(f"{name} {value:,}" for name, value in run.more.items())
         print(f"  seed {seed}: {run.figure:.4g}   {more}   {seconds:.1f} s", flush=True)
@@ -38,29 +39,29 @@ def row(task, options):
 
 def spread(values):
     """Median, and range where there is one."""
-    low, high = min(values), max(values)
-    middle = (
-        f"{statistics.median(values):,.4g}" if high < 1000 else f"{statistics.median(values):,.0f}"
-    )
-    if low == high:
-        return middle
-    ends = (f"{low:,.4g}..{high:,.4g}") if high < 1000 else f"{low:,.0f}..{high:,.0f}"
-    return f"{middle} ({ends})"
+    ends = min(values), statistics.median(values), max(values)
+    low, middle, high = (f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for v in ends)
+    return middle if low == high else f"{middle} ({low}..{high})"
 
 
 def table(results):
-    """Print one line for each task; of several seeds the median and the range."""
-    print(f"\n{'task':<18}{'held to':<44}{'ours':<24}{'sequences shown':<28}{'s':>7}  met")
+    """Print one line for each task; of several seeds the median and the range.
+
+    It is met if most seeds meet it.
+    """
+    print(
+        f"\n{'task':<20}{'held to':<44}{'ours':<24}{'sequences shown':<28}{'s':>7}  met, by seeds"
+    )
     for name, runs in results.items():
         if runs is None:
-            print(f"{name:<18}{TASKS[name].held_to:<44}not present")
+            print(f"{name:<20}{TASKS[name].held_to:<44}not present")
             continue
         shown = spread([run["shown"] for run in runs]) if "shown" in runs[0] else ""
         seconds = statistics.median(run["seconds"] for run in runs)
         met = sum(run["met"] for run in runs)
-        verdict = "yes" if met == len(runs) else f"{met} of {len(runs)} seeds" if met else "no"
+        verdict = f"{'yes' if met > len(runs) / 2 else 'no'}, {met} of {len(runs)}"
         print(
-            f"{name:<18}{TASKS[name].held_to:<44}{spread([run['figure'] for run in runs]):<24}"
+            f"{name:<20}{TASKS[name].held_to:<44}{spread([run['figure'] for run in runs]):<24}"
             f"{shown:<28}{seconds:>7.1f}  {verdict}"
         )
 

@@ -173,6 +173,10 @@ def test_sequences_without_any_label_among_others():
 
 def test_frames_with_gaps():
     pandas = pytest.importorskip("pandas")
+    y = [pandas.array(list(row), dtype="string") for row in with_gaps(NAMES, None)]
+    np.testing.assert_array_equal(
+        model().fit(list(X), y).theta_, model().fit(list(X), with_gaps(NAMES, None)).theta_
+    )
     frame = pandas.DataFrame(with_gaps(NAMES, None))
     table = X[:, :, 0]
     same = model().fit(table, with_gaps(NAMES, None))
@@ -239,6 +243,7 @@ REFUSED = {
     "too few": (Y[:50], "60 sequences in X, but 50 targets"),
     "other columns": ([*Y[:59], Y[59, :, :2]], "same labels"),
     "infinite label": (put(Y[..., 0], (3, 2), np.inf), "infinity"),
+    "some have more": ([[[0, 1], [1]] * 3 + [[1]]] * 60, r"time steps of y\[0\] have different"),
     "mixed": (put(NAMES.astype(object), (3, 2), 1), "cannot be sorted"),
 }
 
@@ -248,6 +253,11 @@ def test_what_is_refused(case):
     y, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         model().fit(X, y)
+
+
+def test_lists_for_sequences_with_different_numbers_of_labels():
+    with pytest.raises(ValueError, match="sequences have different numbers of labels"):
+        model(return_sequences=False).fit(X, [[0, 1], [1]] * 30)
 
 
 def test_what_does_not_go_on_or_together():

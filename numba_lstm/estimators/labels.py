@@ -126,12 +126,19 @@ def known_classes(classes: Any, y: Any, per_step: bool) -> Targets:
 
 def _is_indicator(y, per_step):
     """Whether y has columns of 0 and 1, or at every step more than one number."""
-    if per_step:
-        first = next(iter(y), None) if hasattr(y, "__iter__") else None
-        return np.ndim(first) == 2 and np.shape(first)[1] > 1
-    if getattr(y, "ndim", None) != 2 and not isinstance(y, list | tuple):
-        return False
-    return np.ndim(y) == 2 and is_multilabel(np.asarray(y))
+    try:
+        if per_step:
+            first = next(iter(y), None) if hasattr(y, "__iter__") else None
+            return np.ndim(first) == 2 and np.shape(first)[1] > 1
+        if getattr(y, "ndim", None) != 2 and not isinstance(y, list | tuple):
+            return False
+        return np.ndim(y) == 2 and is_multilabel(np.asarray(y))
+    except ValueError as error:  # NumPy's, of rows that make no array
+        place = "time steps of y[0]" if per_step else "sequences"
+        raise ValueError(
+            f"The {place} have different numbers of labels in y. Give each one label, or 0 and 1 "
+            "in a column for every label; with return_sequences=True each time step, too."
+        ) from error
 
 
 def _check_indicator(y, sequences, per_step, reference, name):
@@ -232,9 +239,16 @@ def flat_labels(
 
 
 def _has_label(labels):
-    """Tell labels (T,) from NaN and None."""
+    """Tell labels (T,) from NaN, None and pandas' NA."""
     if labels.dtype.kind == "f":
         return ~np.isnan(labels)
     if labels.dtype.kind != "O":
         return np.ones(len(labels), bool)
-    return np.array([label is not None and label == label for label in labels], bool)
+    return np.array([_is_label(label) for label in labels], bool)
+
+
+def _is_label(label):
+    try:
+        return label is not None and bool(label == label)
+    except TypeError:  # pandas' NA is neither equal to itself nor not
+        return False
