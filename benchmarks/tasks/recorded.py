@@ -89,7 +89,7 @@ def power_demand(seed, quick, n_jobs):
 
 PLAYS = {
     "hidden_size": 128, "num_layers": 2, "return_sequences": True, "learning_rate_init": 0.01,
-    "learning_rate": "cosine", "batch_size": 16, "clip_norm": 0.5, "max_iter": 20,
+    "learning_rate": "cosine", "batch_size": 16, "clip_norm": 0.5, "max_iter": 8,
     "standardize": False,
 }  # fmt: skip
 WINDOW = 128
