@@ -71,8 +71,7 @@ from numba_lstm.vectors import at_least, at_most, constant, where_inside
 def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
     """Equations (2) to (4): pre-activations and c_{t-1} to i, f, g, o, c, tanh(c), h.
 
-    ``variant`` is None, or p_i, p_f, p_o, the limit, and whether the gates are coupled and
-    the cell is normalised, by (4n), which then replaces tanh(c) and h.
+    ``variant`` is None, or p_i, p_f, p_o, the limit and whether the gates are coupled.
     """
     if variant is None:
         i = sigmoid(a_i)
@@ -81,7 +80,7 @@ def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
         o = sigmoid(a_o)
         c = f * c_prev + i * g
     else:
-        p_i, p_f, p_o, limit, coupled, _ = variant
+        p_i, p_f, p_o, limit, coupled = variant
         i = sigmoid(_clip(a_i + p_i * c_prev, limit))
         f = constant(i, 1.0) - i
         if not coupled:
@@ -95,10 +94,7 @@ def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
 
 @helper(inline=True)
 def cell_backward(i, f, g, o, c_prev, tanh_c, dh, dc, variant):
-    """Equations (5) to (7): dh_t, dc_t to da_i, da_f, da_g, da_o and dc_{t-1}.
-
-    Where the cell is normalised dc_t already has what (5) would add.
-    """
+    """Equations (5) to (7): dh_t, dc_t to da_i, da_f, da_g, da_o and dc_{t-1}."""
     one = constant(dh, 1.0)
     da_o = dh * tanh_c * (o * (one - o))
     if variant is None:
@@ -107,13 +103,11 @@ def cell_backward(i, f, g, o, c_prev, tanh_c, dh, dc, variant):
         da_f = dc * c_prev * (f * (one - f))
         da_g = dc * i * (one - g * g)
         return da_i, da_f, da_g, da_o, dc * f
-    p_i, p_f, p_o, limit, coupled, normed = variant
+    p_i, p_f, p_o, limit, coupled = variant
     # What was clipped is what lies where the activations of the limit do.
     low, high = sigmoid(-limit), sigmoid(limit)
     da_o = where_inside(o, low, high, da_o)
-    if not normed:
-        dc = dc + dh * o * (one - tanh_c * tanh_c)
-    dc = dc + da_o * p_o
+    dc = dc + dh * o * (one - tanh_c * tanh_c) + da_o * p_o
     change = g
     da_f = where_inside(f, low, high, dc * c_prev * (f * (one - f)))
     if coupled:

@@ -103,13 +103,13 @@ class Layout(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether the cells are those of equations (1) to (4)."""
-        gates = self.peephole or self.coupled or self.limit < math.inf or self.norm
-        return not (gates or self.proj_size or any(self.zoneout) or self.decays)
+        return not any(self.variant)
 
     @property
     def variant(self) -> tuple[bool | None, ...]:
-        """What is special about whole rows of the cells, as cpu/parallel.py takes it."""
-        parts = self.norm, self.proj_size > 0, any(self.zoneout), self.decays
+        """What is special about the cells, as cpu/parallel.py takes it."""
+        gated = self.peephole or self.coupled or self.limit < math.inf
+        parts = gated, self.norm, self.proj_size > 0, any(self.zoneout), self.decays
         return tuple(True if part else None for part in parts)
 
     @property

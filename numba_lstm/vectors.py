@@ -31,7 +31,6 @@ from numba_lstm._llvm import (
     emit_store,
     first_lanes,
     llvm_function,
-    llvm_real,
     llvm_vector,
     splat,
     suffix,
@@ -233,13 +232,78 @@ def _type_total(context):
 
 @lower_builtin(total, Vector)
 def _lower_total(context, builder, sig, args):
-    number = llvm_real(sig.return_type)
-    function = llvm_function(
-        *(builder, f"llvm.vector.reduce.fadd.{suffix(args[0].type)}", number),
-        [number, args[0].type],
-    )
-    # In pairs, as vectors add, and not one after the other.
-    return builder.call(function, [ir.Constant(number, -0.0), args[0]], fastmath=("reassoc",))
+    (value,) = args
+    number = ir.IntType(32)
+    while value.type.count > 1:
+        # Halves, and not one after the other, which takes several times as long.
+        half = value.type.count // 2
+        parts = (
+            ir.Constant(ir.VectorType(number, half), list(range(first, first + half)))
+            for first in (0, half)
+        )
+        value = builder.fadd(*(builder.shuffle_vector(value, value, part) for part in parts))
+    return builder.extract_element(value, ir.Constant(number, 0))
+
+
+def drawn(like: Any, key: Any, first: Any, bound: Any) -> Any:
+    """Return 1 where a hash of ``key`` and a number is below ``bound``, else 0.
+
+    The numbers go from ``first`` on, one for each lane of ``like``; all three are
+    uint32. The hash is "lowbias32" of Wellons' Hash Function Prospector.
+    """
+    numbers = (np.arange(len(like)) + int(first)).astype(np.uint32) * np.uint32(_SPREAD)
+    return (_hash_numpy(numbers ^ key) < bound).astype(like.dtype)
+
+
+def hashed(key: Any) -> Any:
+    """Return the hash of one uint32."""
+    return _hash_numpy(np.array([key], np.uint32))[0]
+
+
+_SPREAD, _HASH = 0x9E3779B9, ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1))
+
+
+def _hash_numpy(x):
+    for shift, factor in _HASH:
+        x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
+    return x
+
+
+def _emit_hash(builder, x):
+    def number(value):
+        many = isinstance(x.type, ir.VectorType)
+        return ir.Constant(x.type, [value] * x.type.count if many else value)
+
+    for shift, factor in _HASH:
+        x = builder.mul(builder.xor(x, builder.lshr(x, number(shift))), number(factor))
+    return x
+
+
+@type_callable(hashed)
+def _type_hashed(context):
+    return lambda key: types.uint32
+
+
+@lower_builtin(hashed, types.uint32)
+def _lower_hashed(context, builder, sig, args):
+    return _emit_hash(builder, args[0])
+
+
+@type_callable(drawn)
+def _type_drawn(context):
+    return lambda like, key, first, bound: like if isinstance(like, Vector) else None
+
+
+@lower_builtin(drawn, Vector, types.uint32, types.uint32, types.uint32)
+def _lower_drawn(context, builder, sig, args):
+    vector = args[0].type
+    integers = ir.VectorType(ir.IntType(32), vector.count)
+    key, first, bound = (splat(builder, arg, integers) for arg in args[1:])
+    numbers = builder.add(first, ir.Constant(integers, list(range(vector.count))))
+    numbers = builder.mul(numbers, ir.Constant(integers, [_SPREAD] * vector.count))
+    below = builder.icmp_unsigned("<", _emit_hash(builder, builder.xor(numbers, key)), bound)
+    one, zero = (ir.Constant(vector, [value] * vector.count) for value in (1.0, 0.0))
+    return builder.select(below, one, zero)
 
 
 # -- memory -------------------------------------------------------------------------
@@ -266,12 +330,15 @@ def load(array: np.ndarray, start: int, n: int) -> Any:
     Lanes from n on are zero; with n at least the number of lanes, all are loaded.
     Bounds are not checked.
     """
-    return array.reshape(-1)[start : start + min(n, lanes(array))].copy()
+    vector, n = np.zeros(lanes(array), array.dtype), min(n, lanes(array))
+    vector[:n] = array.reshape(-1)[start : start + n]
+    return vector
 
 
 def store(vector: Any, array: np.ndarray, start: int, n: int) -> None:
     """Store the first ``n`` lanes of a vector; see :func:`load`."""
-    array.reshape(-1)[start : start + min(n, lanes(array))] = vector
+    n = min(n, lanes(array))
+    array.reshape(-1)[start : start + n] = vector[:n]
 
 
 @type_callable(load)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import reference
 from conftest import Problem, central_differences
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+pytestmark = pytest.mark.usefixtures("one_variant")
 
 ARCHITECTURES = {
     "two layers": {"H": (3, 3)},
@@ -184,7 +186,11 @@ def problems(draw):
 
 
 @given(problems())
-@settings(max_examples=60, deadline=None)
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_any_architecture(example):
     p, architecture = example
     check_forward(p, architecture, 1e-12)

@@ -22,18 +22,36 @@ def decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, 
     c, begun = matrix(memory, table, cell + CELL.c), matrix(memory, table, cell + CELL.begun)
     short, b_d = matrix(memory, table, cell + CELL.short), matrix(theta, table, cell + CELL.b_d)
     H, L, number = c.shape[1], lanes(c), type(c[0, 0])
+    whole, rest = H - H % L, H % L
     packed = matrix(memory, table, cell + CELL.packed_W_d)
     product(c, previous, H, packed, short, previous, n, SET)
     for r in range(n):
         change = number(decay[starts[i + r] + gap] if gap >= 0 else 0.0)
         source, to = (previous + r) * H, (q + r) * H
-        for j in range(0, H, L):
-            part = tanh(load(short, source + j, H - j) + load(b_d, j, H - j))
-            store(part, short, source + j, H - j)
-            store(load(c, source + j, H - j) + part * change, begun, to + j, H - j)
+        for j in range(0, whole, L):
+            _decay(c, short, source, b_d, change, begun, to, j, L)
+        if rest:
+            _decay(c, short, source, b_d, change, begun, to, whole, rest)
     if table[cell + CELL.keeps]:
         # Of a last step nothing decays: its rows shall add nothing to the gradient.
         fill_zeros(short, q, n, 0 * H, H)
+
+
+@helper(inline=True)
+def _decay(c, short, source, b_d, change, begun, to, j, n):
+    """Equation (3d) for units from j on."""
+    part = tanh(load(short, source + j, n) + load(b_d, j, n))
+    store(part, short, source + j, n)
+    store(load(c, source + j, n) + part * change, begun, to + j, n)
+
+
+@helper(inline=True)
+def _decay_backward(short, row, dc, d_row, change, extra, first, j, n):
+    """Gradient of the argument of tanh in (3d), for units from j on."""
+    part = load(short, row + j, n)
+    d = load(dc, d_row + j, n) * change * (constant(part, 1.0) - part * part)
+    store(d, short, row + j, n)
+    store(load(extra, first + j, n) + d, extra, first + j, n)
 
 
 @helper
@@ -44,14 +62,13 @@ def decay_cells_backward(
     short, dc = matrix(memory, table, cell + CELL.short), matrix(memory, table, cell + CELL.dc)
     extra = matrix(memory, table, cell + CELL.extra)
     H, L, number = dc.shape[1], lanes(dc), type(dc[0, 0])
+    whole, rest = H - H % L, H % L
     for r in range(n):
         change = number(decay[starts[i + r] + gap] if gap >= 0 else 0.0)
         row, d_row = (previous + r) * H, (i + r) * H
-        for j in range(0, H, L):
-            part, d = load(short, row + j, H - j), load(dc, d_row + j, H - j)
-            d = d * change * (constant(part, 1.0) - part * part)
-            store(d, short, row + j, H - j)
-            total = load(extra, extra_row * H + j, H - j) + d
-            store(total, extra, extra_row * H + j, H - j)
+        for j in range(0, whole, L):
+            _decay_backward(short, row, dc, d_row, change, extra, extra_row * H, j, L)
+        if rest:
+            _decay_backward(short, row, dc, d_row, change, extra, extra_row * H, whole, rest)
     packed = matrix(memory, table, cell + CELL.packed_W_dT)
     product(short, previous, H, packed, dc, i, n, ADD)

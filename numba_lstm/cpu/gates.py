@@ -31,9 +31,9 @@ def _variant_at(variant, H, j, n):
     """What is special about units j to j+n, as cell.py takes it."""
     if variant is None:
         return None
-    peephole, limit, coupled, normed = variant
+    peephole, limit, coupled = variant
     p_i, p_f = load(peephole, j, n), load(peephole, H + j, n)
-    return p_i, p_f, load(peephole, 2 * H + j, n), limit, coupled, normed
+    return p_i, p_f, load(peephole, 2 * H + j, n), limit, coupled
 
 
 @helper(inline=True)
@@ -73,7 +73,7 @@ def activate(
     ``at`` of h, whose row holds h_t from ``column`` on; of the first m h_t goes to xh, too,
     from row ``following`` on behind the ``x_size`` inputs, as part of the next step's.
     ``variant`` is None or a tuple: peephole weights (3, H), the limit, whether the gates are
-    coupled and whether the cell is normalised.
+    coupled.
     """
     H, R, L = c.shape[1], xh.shape[1], lanes(c)
     end, n_end = _last_vector(H, L)

@@ -7,9 +7,8 @@ number: results are the same, bit for bit, for any number of threads.
 What a network does not need is not compiled with it: None is a type of its own, for which
 Numba leaves branches out. ``combining`` is None or True: whether outputs of layers are
 merged, added to, pooled or go through a hidden layer. ``variant`` is None for plain cells,
-else a tuple of None or True: whether they are normalised, projected, stay as they were, and
-decay with time; all None for those whose gates alone are special, or where something is
-dropped.
+else a tuple of None or True: whether their gates are special, they are normalised,
+projected, stay as they were, and decay with time; all None where something is dropped.
 """
 
 from __future__ import annotations

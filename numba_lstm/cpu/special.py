@@ -8,6 +8,9 @@ A step goes through what the cell has of these; the equations' numbers are those
     (4n)        the cell is normalised on its way to h
     (4r)        h is projected
     (4z)        some units stay as they were
+
+Whether it has them is asked twice: of an argument that may be None, a form of branch that
+Numba leaves out (nested, not joined by "and"), and of the table.
 """
 
 from __future__ import annotations
@@ -27,18 +30,22 @@ from numba_lstm.cpu.normalisation import (
 from numba_lstm.cpu.table import B_D, CELL, EXTRA, HEAD, NORM
 from numba_lstm.cpu.views import matrix
 from numba_lstm.cpu.zoneout import stay, stay_backward
+from numba_lstm.vectors import lanes, load, store
 
 
 @helper
-def _gates_of(theta, memory, table, cell):
+def _gates_of(gated, theta, memory, table, cell):
     """What is special about a cell's gates, as gates.py takes it."""
+    if gated is None:
+        return None
     peephole = matrix(theta if table[cell + CELL.peeps] else memory, table, cell + CELL.peephole)
     limit = matrix(memory, table, HEAD.constants)[0, 0]
-    return peephole, limit, table[cell + CELL.coupled] != 0, table[cell + CELL.normed] != 0
+    return peephole, limit, table[cell + CELL.coupled] != 0
 
 
 @helper
 def advance(
+    gated,
     normed,
     projects,
     zones,
@@ -62,7 +69,7 @@ def advance(
 ):
     """One step of n sequences from i on: pre-activations become h and c.
 
-    The first four are None, or True where the cell has what they say: see parallel.py.
+    The first five are None where nothing of the kind is to be compiled: see parallel.py.
     They are in rows from q on; c_{t-1} is in rows from ``previous`` on, h goes to rows from
     ``at`` on and that of the first m to rows of xh from ``following`` on. ``starts`` and
     ``decay`` are those of the inputs; step ``gap`` has what comes before this one, step t.
@@ -76,48 +83,64 @@ def advance(
     )
     spread, column = matrix(memory, table, cell + CELL.spread), table[cell + CELL.h_column]
     zero, c_prev, before = np.int64(0), c, previous
-    if decays is not None:
-        decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n)
-        c_prev, before = matrix(memory, table, cell + CELL.begun), q
-    if normed is not None:
-        normalise_gates(gates, q, matrix(memory, table, cell + CELL.normal), spread, norm, n)
+    if decays is not None:  # noqa: SIM102
+        if table[cell + CELL.decays]:
+            decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n)
+            c_prev, before = matrix(memory, table, cell + CELL.begun), q
+    if normed is not None:  # noqa: SIM102
+        if table[cell + CELL.normed]:
+            normal = matrix(memory, table, cell + CELL.normal)
+            normalise_gates(gates, q, normal, spread, norm, hidden, n)
     # What is yet to become h waits in ``hidden``.
     staged = hidden.size > 0
     to, row, first, n_then = (hidden, q, zero, zero) if staged else (h, at, column, m)
-    what = _gates_of(theta, memory, table, cell)
+    what = _gates_of(gated, theta, memory, table, cell)
     activate(
         *(what, gates, q, c_prev, before, new_c, q, tanh_c, to, row, first),
         *(xh, x_size, following, n_then, n),
     )
     if not staged:
         return
-    if normed is not None:
-        mean = matrix(memory, table, cell + CELL.mean)
-        normalise_cell(gates, q, new_c, mean, spread, norm, tanh_c, hidden, n)
-    P = hidden.shape[1]
-    if projects is not None:
-        P, packed = h.shape[1], matrix(memory, table, cell + CELL.packed_W_r)
-        product(hidden, q, hidden.shape[1], packed, h, at, n, SET)
-    else:
+    if normed is not None:  # noqa: SIM102
+        if table[cell + CELL.normed]:
+            mean = matrix(memory, table, cell + CELL.mean)
+            normalise_cell(gates, q, new_c, mean, spread, norm, tanh_c, hidden, n)
+    H, R, width = hidden.shape[1], xh.shape[1], h.shape[1]
+    P, new_h, row = H, hidden, q
+    if projects is not None:  # noqa: SIM102
+        if table[cell + CELL.projects]:
+            P, new_h, row = h.shape[1], h, at
+            packed = matrix(memory, table, cell + CELL.packed_W_r)
+            product(hidden, q, H, packed, h, at, n, SET)
+    if zones is not None:  # noqa: SIM102
+        if table[cell + CELL.zones]:
+            which = np.int64(1)
+            stay(
+                *(memory, table, cell, i, t, which, c_prev, before * H, H, new_c, q * H),
+                *(c, q * H, H, H, n),
+            )
+            stay(
+                *(memory, table, cell, i, t, zero, xh, q * R + x_size, R, new_h, row * P),
+                *(h, at * width + column, width, P, n),
+            )
+    if not (table[cell + CELL.zones] or table[cell + CELL.projects]):
         _copy(hidden, q, zero, h, at, column, n, P)
-    if zones is not None:
-        stay(
-            *(memory, table, cell, i, t, c_prev, before, new_c, c, xh, x_size),
-            *(h, column, q, at, P, n),
-        )
     _copy(h, at, column, xh, following, x_size, m, P)
 
 
 @helper
 def _copy(A, a, a_column, B, b, b_column, n, width):
     """Copy n rows of ``width`` numbers."""
+    L, from_row, to_row = lanes(A), A.shape[1], B.shape[1]
     for r in range(n):
-        for j in range(width):
-            B[b + r, b_column + j] = A[a + r, a_column + j]
+        source, to = (a + r) * from_row + a_column, (b + r) * to_row + b_column
+        for j in range(0, width, L):
+            store(load(A, source + j, width - j), B, to + j, width - j)
 
 
 @helper
 def retreat(
+    gated,
     normed,
     projects,
     zones,
@@ -153,55 +176,83 @@ def retreat(
     )
     extra, first, zero = matrix(memory, table, cell + CELL.extra), EXTRA * task, np.int64(0)
     c_prev, before = c, previous
-    if decays is not None:
-        c_prev, before = matrix(memory, table, cell + CELL.begun), p
-    if zones is not None:
-        stay_backward(memory, table, cell, i, t, dh, dc, n)
+    if decays is not None:  # noqa: SIM102
+        if table[cell + CELL.decays]:
+            c_prev, before = matrix(memory, table, cell + CELL.begun), p
+    if zones is not None:  # noqa: SIM102
+        if table[cell + CELL.zones]:
+            kept_dh = matrix(memory, table, cell + CELL.kept_dh)
+            kept_dc = matrix(memory, table, cell + CELL.kept_dc)
+            stay_backward(memory, table, cell, i, t, zero, dh, kept_dh, n)
+            stay_backward(memory, table, cell, i, t, np.int64(1), dc, kept_dc, n)
     d_hidden = dh
-    if projects is not None:
-        d_h, d_hidden = (
-            matrix(memory, table, cell + CELL.d_h),
-            matrix(memory, table, cell + CELL.d_hidden),
-        )
-        _copy(dh, i, zero, d_h, p, zero, n, dh.shape[1])
-        packed = matrix(memory, table, cell + CELL.packed_W_rT)
-        product(dh, i, dh.shape[1], packed, d_hidden, i, n, SET)
-    if normed is not None:
-        mean = matrix(memory, table, cell + CELL.mean)
-        normalise_cell_backward(
-            gates, p, new_c, mean, spread, norm, tanh_c, d_hidden, dc, i, extra, first + NORM, n
-        )
-    what = _gates_of(theta, memory, table, cell)
+    if projects is not None:  # noqa: SIM102
+        if table[cell + CELL.projects]:
+            d_h, d_hidden = (
+                matrix(memory, table, cell + CELL.d_h),
+                matrix(memory, table, cell + CELL.d_hidden),
+            )
+            _copy(dh, i, zero, d_h, p, zero, n, dh.shape[1])
+            packed = matrix(memory, table, cell + CELL.packed_W_rT)
+            product(dh, i, dh.shape[1], packed, d_hidden, i, n, SET)
+    if normed is not None:  # noqa: SIM102
+        if table[cell + CELL.normed]:
+            mean = matrix(memory, table, cell + CELL.mean)
+            normalise_cell_backward(
+                gates,
+                p,
+                new_c,
+                mean,
+                spread,
+                norm,
+                tanh_c,
+                d_hidden,
+                dc,
+                i,
+                extra,
+                first + NORM,
+                n,
+            )
+    what = _gates_of(gated, theta, memory, table, cell)
     differentiate(what, gates, p, c_prev, before, tanh_c, d_hidden, dc, i, n)
-    if table[cell + CELL.peeps]:
-        add_peephole_gradient(gates, p, c_prev, before, new_c, extra, first, n)
-    if normed is not None:
-        normal = matrix(memory, table, cell + CELL.normal)
-        normalise_gates_backward(gates, p, normal, spread, norm, extra, first + NORM, n)
-    if zones is not None:
-        kept_dc = matrix(memory, table, cell + CELL.kept_dc)
-        add_rows(kept_dc, i, dc, i, n)
-    if decays is not None:
-        decay_cells_backward(
-            theta, memory, table, cell, decay, starts, i, gap, previous, first + B_D, n
-        )
+    if gated is not None:  # noqa: SIM102 - Numba leaves out a branch of this form only
+        if table[cell + CELL.peeps]:
+            add_peephole_gradient(gates, p, c_prev, before, new_c, extra, first, n)
+    if normed is not None:  # noqa: SIM102
+        if table[cell + CELL.normed]:
+            normal = matrix(memory, table, cell + CELL.normal)
+            normalise_gates_backward(gates, p, normal, spread, norm, extra, first + NORM, n)
+    if zones is not None:  # noqa: SIM102
+        if table[cell + CELL.zones]:
+            add_rows(kept_dc, i, dc, i, n)
+    if decays is not None:  # noqa: SIM102
+        if table[cell + CELL.decays]:
+            decay_cells_backward(
+                theta, memory, table, cell, decay, starts, i, gap, previous, first + B_D, n
+            )
 
 
 @helper
 def add_rows(A, a, B, b, n):
-    """Add n rows of A to rows of B."""
+    """Add n rows of A to rows of B, of one width."""
+    L, width = lanes(A), A.shape[1]
     for r in range(n):
-        for j in range(A.shape[1]):
-            B[b + r, j] += A[a + r, j]
+        source, to = (a + r) * width, (b + r) * width
+        for j in range(0, width, L):
+            both = load(A, source + j, width - j) + load(B, to + j, width - j)
+            store(both, B, to + j, width - j)
 
 
 @helper
 def mask_rows(mask, i, A, row, n, column):
     """Multiply n rows of A, from ``column`` on, by rows of a mask, if there is one."""
+    L, width, R = lanes(A), mask.shape[1], A.shape[1]
     if mask.size > 0:
         for r in range(n):
-            for j in range(mask.shape[1]):
-                A[row + r, column + j] *= mask[i + r, j]
+            of, to = (i + r) * width, (row + r) * R + column
+            for j in range(0, width, L):
+                kept = load(mask, of + j, width - j) * load(A, to + j, width - j)
+                store(kept, A, to + j, width - j)
 
 
 @helper

@@ -3,8 +3,8 @@
 Which units these are in training is drawn from a hash of the batch's seed and of where
 they are, rather than kept: it does not depend on threads, and going back draws the same.
 
-References: Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden
-Activations", ICLR 2017; the hash is "lowbias32" of Wellons' Hash Function Prospector.
+Reference: Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden
+Activations", ICLR 2017.
 """
 
 from __future__ import annotations
@@ -12,76 +12,62 @@ from __future__ import annotations
 import numpy as np
 
 from numba_lstm._jit import helper
-from numba_lstm.cpu.table import CELL, HEAD
+from numba_lstm.cpu.table import HEAD
 from numba_lstm.cpu.views import matrix
+from numba_lstm.vectors import constant, drawn, hashed, lanes, load, store
 
 _U32 = np.uint32
 
 
 @helper
-def _hash(x):
-    x = _U32(x ^ (x >> _U32(16)))
-    x = _U32(x * _U32(0x7FEB352D))
-    x = _U32(x ^ (x >> _U32(15)))
-    x = _U32(x * _U32(0x846CA68B))
-    return _U32(x ^ (x >> _U32(16)))
-
-
-@helper
 def _key(table, cell, i, t, which):
     """Key of the draws for one sequence's h (which 0) or c (1) at one step of one cell."""
-    key = _hash(_U32(table[HEAD.seed] & 0xFFFFFFFF))
-    key = _hash(_U32(key ^ _U32(table[HEAD.seed] >> 32)))
-    key = _hash(_U32(key ^ _U32(2 * cell + which)))
-    key = _hash(_U32(key ^ _U32(i)))
-    return _hash(_U32(key ^ _U32(t + table[HEAD.first_step])))
+    key = hashed(_U32(table[HEAD.seed] & 0xFFFFFFFF))
+    key = hashed(_U32(key ^ _U32(table[HEAD.seed] >> 32)))
+    key = hashed(_U32(key ^ _U32(2 * cell + which)))
+    key = hashed(_U32(key ^ _U32(i)))
+    return hashed(_U32(key ^ _U32(t + table[HEAD.first_step])))
 
 
 @helper
-def _share(draws, key, j, probability):
-    """How much of unit j stays as it was: all or nothing, or its expectation."""
-    number = type(probability)
-    if not draws:
-        return probability
-    drawn = _hash(_U32(key ^ _U32(_U32(j) * _U32(0x9E3779B9))))
-    return number(1) if number(drawn) < probability * number(4294967296.0) else number(0)
+def _chances(memory, table, which, like):
+    """Bound of what is drawn, and what is added to it, in training or in a prediction."""
+    probability = matrix(memory, table, HEAD.constants)[0, 1 + which]
+    if table[HEAD.draws]:
+        return _U32(min(np.float64(probability) * 4294967296.0, 4294967295.0)), type(like)(0)
+    return _U32(0), type(like)(probability)
 
 
 @helper
-def stay(memory, table, cell, i, t, c_prev, before, new_c, c, xh, x_size, h, column, q, at, P, n):
-    """Mix the cells and the hidden states of n sequences, from i on, with those before.
+def stay(memory, table, cell, i, t, which, old, o, o_width, new, a, to, b, b_width, width, n):
+    """Mix rows of h (``which`` is 0) or c (1) of n sequences, from i on, with those before.
 
-    ``new_c`` and xh, with h_{t-1} from ``x_size`` on, are in rows from q on, c_{t-1} in rows
-    from ``before`` on; c goes to rows from q on, and h is in rows from ``at`` on.
+    The first ``width`` columns of old, new and to: from their elements o, a and b on, whose
+    rows have ``o_width``, ``width`` and ``b_width`` columns.
     """
-    constants, draws = matrix(memory, table, HEAD.constants), table[HEAD.draws] != 0
-    z_h, z_c, one = constants[0, 1], constants[0, 2], type(c[0, 0])(1)
+    L = lanes(new)
+    bound, added = _chances(memory, table, which, new[0, 0])
     for r in range(n):
-        key = _key(table, cell, i + r, t, 1)
-        for j in range(c.shape[1]):
-            z = _share(draws, key, j, z_c)
-            c[q + r, j] = z * c_prev[before + r, j] + (one - z) * new_c[q + r, j]
-        key = _key(table, cell, i + r, t, 0)
-        for j in range(P):
-            z = _share(draws, key, j, z_h)
-            new_h = h[at + r, column + j]
-            h[at + r, column + j] = z * xh[q + r, x_size + j] + (one - z) * new_h
+        key = _key(table, cell, i + r, t, which)
+        for j in range(0, width, L):
+            before, now = (
+                load(old, o + r * o_width + j, width - j),
+                load(new, a + r * width + j, width - j),
+            )
+            z = drawn(now, key, _U32(j), bound) + added
+            value = z * before + (constant(z, 1.0) - z) * now
+            store(value, to, b + r * b_width + j, width - j)
 
 
 @helper
-def stay_backward(memory, table, cell, i, t, dh, dc, n):
-    """Part dh and dc of n sequences between the states before, ``kept``, and the new ones."""
-    constants, draws = matrix(memory, table, HEAD.constants), table[HEAD.draws] != 0
-    kept_dh, kept_dc = (
-        matrix(memory, table, cell + CELL.kept_dh),
-        matrix(memory, table, cell + CELL.kept_dc),
-    )
-    for which in range(2):
-        d, kept = (dc, kept_dc) if which else (dh, kept_dh)
-        probability = constants[0, 1 + which]
-        for row in range(i, i + n):
-            key = _key(table, cell, row, t, which)
-            for j in range(d.shape[1]):
-                z = _share(draws, key, j, probability)
-                kept[row, j] = z * d[row, j]
-                d[row, j] -= kept[row, j]
+def stay_backward(memory, table, cell, i, t, which, d, kept, n):
+    """Part d, rows from i on, between the state before, ``kept``, and the new one."""
+    L, width = lanes(d), d.shape[1]
+    bound, added = _chances(memory, table, which, d[0, 0])
+    for row in range(i, i + n):
+        key = _key(table, cell, row, t, which)
+        for j in range(0, width, L):
+            both = load(d, row * width + j, width - j)
+            part = both * (drawn(both, key, _U32(j), bound) + added)
+            store(part, kept, row * width + j, width - j)
+            store(both - part, d, row * width + j, width - j)
