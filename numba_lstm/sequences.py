@@ -112,9 +112,14 @@ class Sequences:
             return Batch(self._rows, index * lengths[0], lengths, decay=decay)
         values, starts = self.gather(index)
         if decay is not None:
-            parts = np.split(decay, np.cumsum(self.lengths)[:-1])
-            decay = np.concatenate([parts[i] for i in index])
+            rows = np.repeat(self._begins[index] - starts, lengths)
+            decay = decay[rows + np.arange(len(rows))]
         return Batch(values, starts, lengths, decay=decay)
+
+    @functools.cached_property
+    def _begins(self):
+        """Number of the first time step of each sequence, among those of all."""
+        return np.cumsum(self.lengths) - self.lengths
 
     @functools.cached_property
     def _rows(self):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from numba_lstm._jit import helper
 from numba_lstm.activations import tanh
-from numba_lstm.cpu.matmul import ADD, SET, fill_zeros, product
+from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.table import CELL
 from numba_lstm.cpu.views import matrix
 from numba_lstm.vectors import constant, lanes, load, store
@@ -34,7 +34,9 @@ def decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, 
             _decay(c, short, source, b_d, change, begun, to, whole, rest)
     if table[cell + CELL.keeps]:
         # Of a last step nothing decays: its rows shall add nothing to the gradient.
-        fill_zeros(short, q, n, 0 * H, H)
+        nothing = load(b_d, 0, H) * number(0)
+        for j in range(q * H, (q + n) * H, L):
+            store(nothing, short, j, (q + n) * H - j)
 
 
 @helper(inline=True)

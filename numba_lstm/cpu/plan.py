@@ -88,7 +88,10 @@ def _n_blocks(B, T, layout, itemsize, keeps):
 
 def _row_bytes(layout, itemsize):
     """What a training step holds of one time step."""
-    cells = sum(cell.n_inputs + 1 + 7 * cell.hidden_size for cell in layout.cells)
+    special = 5 * layout.norm + 2 * layout.decays + (layout.proj_size > 0) + any(layout.zoneout)
+    if layout.norm or layout.proj_size or any(layout.zoneout):
+        special += 1
+    cells = sum(c.n_inputs + 1 + (7 + special) * c.hidden_size for c in layout.cells)
     # Beside the cells: outputs of the layers below the last, and their gradients.
     outs = 2 * sum(layout.widths[:-1]) + (layout.pooling != "last") * 3 * layout.widths[-1]
     return (cells + outs) * itemsize

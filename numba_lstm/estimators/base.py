@@ -101,8 +101,9 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             Training sequences.
         y : array-like of shape (N,) or (N, K); with ``return_sequences`` (N, T) or \
                 (N, T, K), or list of N arrays (T_i,) or (T_i, K)
-            Targets. In a regression with ``return_sequences`` a step whose targets are NaN
-            is left out of the loss.
+            Targets; of labels several for each sequence or step as columns of 0 and 1. With
+            ``return_sequences`` a step whose targets are NaN, or whose label is NaN or None, is
+            left out of the loss.
         sample_weight : array-like of shape (N,), default=None
             Weights of the sequences in the loss and in the standardisation.
         times : array-like of shape (N, T) or (T,), or list of N arrays (T_i,), default=None

@@ -268,7 +268,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             what was learned.
         return_state : bool, default=False
             Whether to return what the sequences end with, too. To go on from it is to have
-            been given the whole, but for what pools over time or reads backwards.
+            been given the whole, but for what pools over time or reads backwards, and for the
+            time that passes in between, where there are ``times``.
         times : like in ``fit``, default=None
             When each step was; needed if ``fit`` was given times.
 
