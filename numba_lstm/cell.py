@@ -35,7 +35,8 @@ Variants change these:
          or 1 at random in training, else its expectation
     (3d) time: c_{t-1} + (g - 1) tanh(c_{t-1} W_d + b_d) takes the place of c_{t-1}, where
          g = 1 / log(e + d - 1) and d is the time since the step before, in units of a
-         typical one: what is short-lived of a cell counts for less after a long time
+         typical one: what is short-lived of a cell counts for less after a long time, and
+         for more, by up to 1.85, after a short one
 
     (5p) dc_t    <- dc_t + dh_t o (1 - tanh(c_t)^2) + da_o p_o
     (6l) da is 0 where a was clipped

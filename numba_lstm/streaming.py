@@ -19,7 +19,7 @@ from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells, part_of_cell
 from numba_lstm.cpu.views import matrix
 from numba_lstm.estimators.state import as_arrays
 from numba_lstm.missing import GapFiller
-from numba_lstm.times import decay_after
+from numba_lstm.times import as_times, decay_after, elapsed, kind_of
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
@@ -147,7 +147,7 @@ class Stream:
         self._kinds = variant, True if layout.combines else None
         _pack(*self._kinds, self._theta, self._work)
         self._decay = None if layout.is_plain else (np.zeros(n), np.arange(n))
-        self._time_scale = estimator.time_scale_
+        self._time_scale, self._time_kind = estimator.time_scale_, estimator._time_kind
         self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
         self._out = np.empty((n, K), self._theta.dtype)
         self._x = np.empty((n, F))
@@ -221,19 +221,19 @@ class Stream:
             return
         if time is None:
             raise ValueError("The estimator was fitted with times; pass the time of this step.")
-        given = np.asarray(time)
-        if given.shape not in ((), (self._n,)) or given.dtype.kind not in "fiuM":
+        given = as_times(time, "time")
+        if given.shape not in ((), (self._n,)) or kind_of(given) != self._time_kind:
             raise ValueError(
-                f"time={time!r}: pass a number or a date, or one for each of {self._n} streams."
+                f"time={time!r}: the estimator was fitted with {self._time_kind} as times; pass "
+                f"one of these, or one for each of {self._n} streams."
             )
+        given = np.broadcast_to(given, self._n)
         last = given if self._last_time is None else self._last_time
-        gaps = np.broadcast_to((given - last), self._n)
-        if given.dtype.kind == "M":
-            gaps = np.where(np.isnat(gaps), np.nan, gaps / np.timedelta64(1, "s"))
+        gaps = elapsed(np.stack([last, given]))[1]
         if not (np.isfinite(gaps) & (gaps >= 0)).all():
-            raise ValueError(f"time={time!r} is not finite, or before the last step's, {last!r}.")
-        change = 0 if self._last_time is None else decay_after(gaps, self._time_scale)
-        self._decay[0][...] = change
+            raise ValueError(f"time={time!r} is not finite, or before the last step's, {last}.")
+        first = self._last_time is None
+        self._decay[0][...] = 0 if first else decay_after(gaps, self._time_scale)
         self._last_time = given.copy()
 
     @property

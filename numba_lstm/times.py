@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy as np
 from numba_lstm.sequences import Sequences
 
 
-def check_times(times: Any, sequences: Sequences, name: str = "times") -> np.ndarray:
+def check_times(times: Any, sequences: Sequences, name: str = "times") -> tuple[np.ndarray, str]:
     """Check the times of the steps of some sequences.
 
     Parameters
@@ -24,8 +26,10 @@ def check_times(times: Any, sequences: Sequences, name: str = "times") -> np.nda
 
     Returns
     -------
-    ndarray of float64 of shape (S,)
+    gaps : ndarray of float64 of shape (S,)
         Time since the step before, sequence after sequence; 0 for first steps.
+    kind : {"numbers", "dates"}
+        What they are; the gaps between dates are in seconds.
 
     Raises
     ------
@@ -36,53 +40,110 @@ def check_times(times: Any, sequences: Sequences, name: str = "times") -> np.nda
     """
     N, lengths = len(sequences), sequences.lengths
     parts = times if isinstance(times, list | tuple) else np.asarray(times)
-    if np.ndim(parts[0] if len(parts) else 0) == 0:
-        parts = [np.asarray(parts)] * N  # the same for all
+    if np.ndim(parts) == 0 if isinstance(parts, np.ndarray) else not parts:
+        raise ValueError(
+            f"{name} is {times!r}; pass an array (N, T) or (T,), or a list of {N} arrays, with "
+            "the time of each step."
+        )
+    if np.ndim(parts[0]) == 0:
+        parts = [as_times(parts, name)] * N  # the same for all
     if len(parts) != N:
         raise ValueError(
             f"{name} has {len(parts)} sequences and X has {N}; each needs the times of its steps."
         )
-    rows = []
+    rows, kinds = [], set()
     for i, part in enumerate(parts):
-        row = _numbers(part, f"{name}[{i}]")
-        if row.shape != (lengths[i],):
+        moments = as_times(part, f"{name}[{i}]")
+        if moments.shape != (lengths[i],):
             raise ValueError(
-                f"{name}[{i}] has shape {row.shape}, but sequence {i} of X has {lengths[i]} time "
-                f"steps; pass an array ({lengths[i]},) with the time of each."
+                f"{name}[{i}] has shape {moments.shape}, but sequence {i} of X has {lengths[i]} "
+                f"time steps; pass an array ({lengths[i]},) with the time of each."
             )
+        row = elapsed(moments)
+        kinds.add(kind_of(moments))
         wrong = np.flatnonzero(~np.isfinite(row))
         if len(wrong):
-            raise ValueError(f"{name}[{i}] is not finite at time step {wrong[0]}.")
+            first = 0 if len(wrong) == len(row) else wrong[0]
+            raise ValueError(f"{name}[{i}] is not finite at time step {first}.")
         gaps = np.diff(row, prepend=row[0])
         if (gaps < 0).any():
             t = int(np.argmax(gaps < 0))
             raise ValueError(
-                f"{name}[{i}] decreases from {row[t - 1]:g} to {row[t]:g} at time step {t}. Sort "
-                "the steps of each sequence by time; pass times, not the gaps between them."
+                f"{name}[{i}] decreases from {moments[t - 1]} to {moments[t]} at time step {t}. "
+                "Sort the steps of each sequence by time; pass times, not the gaps between them."
             )
         rows.append(gaps)
-    return np.concatenate(rows)
+    if len(kinds) > 1:
+        raise ValueError(f"{name} has dates in some sequences and numbers in others.")
+    return np.concatenate(rows), kinds.pop()
 
 
-def _numbers(part, name):
-    """Return times as float64; dates as seconds since the first of them."""
-    row = np.asarray(part)
-    if row.dtype.kind == "O" and row.ndim == 1:
-        try:
-            row = row.astype("datetime64[ns]")
-        except (TypeError, ValueError):
-            raise TypeError(f"{name} holds neither numbers nor dates.") from None
-    if row.dtype.kind in "mM" and row.size and row.ndim == 1:
-        missing = np.isnat(row)
-        seconds = (row - row[0]).astype("timedelta64[ns]").astype(np.int64) / 1e9
-        return np.where(missing, np.nan, seconds)
-    if row.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {row.dtype}; times are numbers or dates.")
-    return row.astype(np.float64)
+def as_times(values: Any, name: str) -> np.ndarray:
+    """Return times as longdouble, datetime64 or timedelta64.
+
+    Raises
+    ------
+    TypeError
+        If they are no numbers and no dates.
+    """
+    moments = np.ma.filled(values, np.nan) if np.ma.is_masked(values) else np.asarray(values)
+    if moments.dtype.kind == "O":
+        missing = [x is None or x != x for x in moments.reshape(-1)]  # None, NaN, NaT
+        items = [np.nan if not_there else _naive(x) for not_there, x in zip(
+            missing, moments.reshape(-1), strict=True)]  # fmt: skip
+        there = [x for x, not_there in zip(items, missing, strict=True) if not not_there]
+        for kinds, dtype, nothing in (
+            (Real, np.longdouble, np.nan),
+            ((dt.date, np.datetime64), "datetime64[us]", "NaT"),
+            ((dt.timedelta, np.timedelta64), "timedelta64[us]", "NaT"),
+        ):
+            if there and all(isinstance(x, kinds) and not isinstance(x, bool) for x in there):
+                filled = [nothing if out else x for x, out in zip(items, missing, strict=True)]
+                return np.array(filled, dtype).reshape(moments.shape)
+    if moments.dtype.kind in "mM":
+        return moments
+    if moments.dtype.kind not in "fiu":
+        raise TypeError(
+            f"{name} has dtype {moments.dtype}: neither numbers nor dates. Text becomes dates by "
+            "numpy.array(times, 'datetime64[s]') or pandas.to_datetime."
+        )
+    return moments.astype(np.longdouble)  # which holds 64-bit integers as they are
+
+
+def _naive(x):
+    """Return a date with a time zone in UTC, without one."""
+    if isinstance(x, dt.datetime):
+        x = x if x.tzinfo is None else x.astimezone(dt.UTC).replace(tzinfo=None)
+        return np.datetime64(x)
+    return x
+
+
+def kind_of(moments: np.ndarray) -> str:
+    """Return "numbers" or "dates"."""
+    return "dates" if moments.dtype.kind in "mM" else "numbers"
+
+
+def elapsed(moments: np.ndarray) -> np.ndarray:
+    """Return the time since the first row, in float64; between dates in seconds.
+
+    Parameters
+    ----------
+    moments : ndarray of shape (n, ...)
+        As :func:`as_times` returns them.
+    """
+    if kind_of(moments) == "numbers":
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (moments - moments[0]).astype(np.float64)
+    # Whole seconds apart from the rest: nanoseconds of centuries do not fit 64 bits.
+    whole = moments.astype(f"{moments.dtype.kind}8[s]")
+    rest = (moments - whole) / np.timedelta64(1, "s")
+    seconds = whole.astype(np.int64)
+    since = (seconds - seconds[0]).astype(np.float64) + (rest - rest[0])
+    return np.where(np.isnat(moments) | np.isnat(moments[0]), np.nan, since)
 
 
 def typical_gap(gaps: np.ndarray, lengths: np.ndarray, index: np.ndarray) -> float:
-    """Return the median time between two steps of some sequences, 1 where there is none.
+    """Return the median time between two steps of some sequences, NaN where none passes.
 
     Parameters
     ----------
@@ -94,7 +155,7 @@ def typical_gap(gaps: np.ndarray, lengths: np.ndarray, index: np.ndarray) -> flo
         Which of them.
     """
     counts = np.isin(np.repeat(np.arange(len(lengths)), lengths), index) & (gaps > 0)
-    return float(np.median(gaps[counts])) if counts.any() else 1.0
+    return float(np.median(gaps[counts])) if counts.any() else np.nan
 
 
 def decay(gaps: np.ndarray, lengths: np.ndarray, scale: float) -> np.ndarray:
@@ -113,5 +174,7 @@ def decay(gaps: np.ndarray, lengths: np.ndarray, scale: float) -> np.ndarray:
 
 
 def decay_after(gaps: np.ndarray, scale: float) -> np.ndarray:
-    """Return g - 1 of equation (3d) for some gaps."""
+    """Return g - 1 of equation (3d) for some gaps; 0 where the scale is unknown, NaN."""
+    if np.isnan(scale):
+        return np.zeros(np.shape(gaps))
     return 1.0 / np.log(np.e - 1.0 + np.asarray(gaps, np.float64) / scale) - 1.0

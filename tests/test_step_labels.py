@@ -274,3 +274,16 @@ def test_what_does_not_go_on_or_together():
         model().fit(X, Y, X_val=X, y_val=Y[..., :2])
     with pytest.raises(ValueError, match="no label at any time step"):
         one.score(X, np.full((60, 7), None))
+
+
+@pytest.mark.parametrize("values", [[0, 1], [True, False], [np.int64(3), np.int64(5)]])
+def test_none_among_numbers(values):
+    """In an array of objects they are labels of their own type, and none is missing a place."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 4, 2))
+    y = np.array(values, object)[(X[:, :, 0] > 0).astype(int)]
+    y[::3, 1] = None
+    fitted = LSTMClassifier(4, return_sequences=True, max_iter=2, random_state=0).fit(X, y)
+    assert fitted.classes_.tolist() == sorted(values)
+    assert fitted.classes_.dtype.kind in "bi"
+    assert 0 <= fitted.score(X, y) <= 1

@@ -1,5 +1,7 @@
 """Irregular sampling: times of steps, in the estimators and in streams."""
 
+import datetime as dt
+
 import numpy as np
 import pytest
 import reference
@@ -7,11 +9,14 @@ import sklearn
 from sklearn.model_selection import GridSearchCV
 
 from numba_lstm import LSTMClassifier, LSTMRegressor
+from numba_lstm.inputs import check_sequences
+from numba_lstm.times import check_times
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((80, 9, 2))
 TIMES = np.cumsum(rng.exponential(2.0, (80, 9)), axis=1)
 Y = X[:, -1, 0] - X[:, -2, 1]
+DATES = np.datetime64("2024-03-01T12:00") + (TIMES * 3600e3).astype("timedelta64[ms]")
 RAGGED = [x[: 2 + i % 8] for i, x in enumerate(X)]
 RAGGED_TIMES = [t[: 2 + i % 8] for i, t in enumerate(TIMES)]
 
@@ -66,7 +71,7 @@ def test_what_depends_on_time_is_learned_from_times():
 
 
 def test_dates_are_times():
-    dates = np.datetime64("2024-03-01T12:00") + (TIMES * 3600e3).astype("timedelta64[ms]")
+    dates = DATES
     exact = (dates - dates[:, :1]) / np.timedelta64(1, "s")
     by_number, by_date = model().fit(X, Y, times=exact), model().fit(X, Y, times=list(dates))
     np.testing.assert_allclose(
@@ -138,18 +143,21 @@ def test_a_grid_search_hands_times_on():
 
 
 BAD = {
-    "decreases from 2 to 1 at time step 2": np.array([0, 2, 1, 3, 4, 5, 6, 7, 8.0]),
+    "decreases from 2.0 to 1.0 at time step 2": np.array([0, 2, 1, 3, 4, 5, 6, 7, 8.0]),
     "not finite at time step 3": np.array([0, 1, 2, np.nan, 4, 5, 6, 7, 8]),
     "not finite at time step 1": np.array(["2024-01-01", "NaT"] + ["2024-01-02"] * 7, "M8[D]"),
     "80 sequences of X": None,
     "has 9 time steps": np.arange(8.0),
     "neither numbers nor dates": np.array(["soon"] * 9, object),
+    "is 5.0; pass an array": 5.0,
+    "dates in some sequences and numbers": [DATES[0], *TIMES[1:]],
+    "holds dates, but the estimator was fitted with numbers": DATES,
 }
 
 
 @pytest.mark.parametrize("message", BAD)
 def test_errors(message):
-    fitted = model().fit(X, Y, times=TIMES)
+    fitted = model(warm_start=True).fit(X, Y, times=TIMES)
     before = fitted.theta_.copy()
     times = BAD[message]
     if times is None:
@@ -174,3 +182,57 @@ def test_times_come_always_or_never():
         model().fit(X, Y, times=TIMES, X_val=X, y_val=Y)
     scale = timed.time_scale_
     assert timed.fit(X, Y, times=3 * TIMES).time_scale_ == scale
+
+
+def gaps_of(times, n_steps):
+    return check_times(times, check_sequences(np.zeros((1, n_steps, 1))))[0]
+
+
+def test_whatever_holds_numbers_or_dates():
+    expected = [0, 1, 0, 6]
+    for dtype in ("int8", "uint8", "uint64", "float16", "float64", object):
+        np.testing.assert_array_equal(gaps_of(np.array([2, 3, 3, 9], dtype), 4), expected)
+    big = 1_700_000_000_000_000_000 + np.array([2, 3, 3, 9])
+    np.testing.assert_array_equal(gaps_of(big, 4), expected)
+    days = [dt.date(2024, 1, d) for d in (2, 3, 3, 9)]
+    for times in (
+        np.array(days, "datetime64[D]"),
+        np.array(days, "datetime64[ns]"),
+        np.array(days, object),
+        [dt.datetime(2024, 1, d.day, tzinfo=dt.UTC) for d in days],
+        [dt.timedelta(days=d.day) for d in days],
+        np.array([2, 3, 3, 9], "timedelta64[D]"),
+    ):
+        np.testing.assert_allclose(gaps_of(times, 4), 86400.0 * np.array(expected))
+    ages = np.array(["0001-01-01", "1400-01-01", "2020-01-01"], "datetime64[D]")
+    np.testing.assert_allclose(gaps_of(ages, 3) / 86400, np.append(0, np.diff(ages).astype(int)))
+
+
+def test_streams_take_times_of_any_type():
+    by_number, by_date = model().fit(X, Y, times=TIMES), model().fit(X, Y, times=DATES)
+    stream = by_number.stream()
+    stream.step(X[0, 0], np.uint64(5))
+    with pytest.raises(ValueError, match="before the last step"):
+        stream.step(X[0, 1], np.uint64(3))
+    with pytest.raises(ValueError, match="fitted with numbers"):
+        stream.step(X[0, 1], DATES[0, 1])
+    stream.step(X[0, 1], np.int8(100))
+    stream = by_date.stream()
+    stream.step(X[0, 0], dt.datetime(2024, 1, 1))
+    stream.step(X[0, 1], np.datetime64("2024-01", "M"))
+
+
+def test_what_has_no_weight_has_no_part_in_the_typical_time():
+    weight, slow = np.ones(80), TIMES.copy()
+    weight[:50], slow[:50] = 0, 100 * slow[:50]
+    assert model().fit(X, Y, weight, times=slow).time_scale_ == (
+        model().fit(X[50:], Y[50:], times=slow[50:]).time_scale_
+    )
+
+
+def test_where_no_time_passes_nothing_decays_until_it_does():
+    still = np.zeros(9)
+    fitted, plain = model().fit(X, Y, times=still), model().fit(X, Y)
+    assert np.isnan(fitted.time_scale_)
+    np.testing.assert_allclose(fitted.predict(X, times=TIMES), plain.predict(X), atol=1e-12)
+    assert fitted.partial_fit(X, Y, times=TIMES).time_scale_ == np.median(np.diff(TIMES))

@@ -14,6 +14,7 @@ from numba_lstm.parameters import Layout
 # make new ones takes as long as to predict a sequence with a small network.
 _KEPT_BYTES = 2**22
 _kept = threading.local()
+_KEPT = {Needs("predict"), Needs("predict", given_state=True)}
 
 
 class Inputs(NamedTuple):
@@ -82,7 +83,7 @@ class Buffers:
 
     def room(self, needs: Needs, S: int, B: int, Q: int, n_tasks: int) -> Workspace:
         """Return buffers for S time steps side by side, B sequences, Q outputs and the tasks."""
-        sizes, shared = (S, B, Q, n_tasks), needs.purpose == "predict"
+        sizes, shared = (S, B, Q, n_tasks), needs in _KEPT
         held: dict[Any, Any] = _kept.__dict__ if shared else self._held
         owner, has, work = held.get(needs, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):

@@ -90,8 +90,8 @@ _TRAINING = """
         of a single series. Each epoch begins anew.
     tbptt_steps : int or None, default=None
         Backpropagation through time is truncated to windows of so many steps: each has an
-        optimiser step of its own, and the next one goes on from its state. Of long sequences
-        it makes many small steps.
+        optimiser step of its own, and the next one goes on from its state. With one target a
+        sequence only the last window trains; the others make the state, as in a prediction.
     memory : {"full", "recompute"}, default="full"
         Whether training keeps what every step has computed, or the state of each sqrt(T)-th
         step only, and computes the others twice: the same gradient, for a third more time and

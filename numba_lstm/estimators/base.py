@@ -146,8 +146,8 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         max_iter = 1 if partial else self.max_iter
         dtype = check_parameters(self, continued)
         sequences, attributes = check_X(self, X, reset=not continued)
-        wanted = self._layout.decays if continued else None
-        sequences.gaps = check_given_times(times, sequences, wanted, "times")
+        wanted = (self._layout.decays, self._time_kind) if continued else (None, None)
+        attributes["_time_kind"] = check_given_times(times, sequences, *wanted, "times")
         targets = self._check_targets(y, sequences, self._targets if continued else reference)
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
         random_state = check_random_state(self.random_state)
@@ -160,6 +160,8 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         by_class = self._class_weight(targets, training, reference is not None or continued)
         if continued:
             attributes |= self._fitted_state()
+            if np.isnan(attributes["time_scale_"] or 0.0):  # no time had passed so far
+                attributes["time_scale_"] = self._typical_gap(training)
         else:
             attributes |= self._new_state(training, targets, dtype, random_state)
         for data in filter(None, (training, validation)):
@@ -244,9 +246,7 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         from numba_lstm.training.optimizers import Optimizer
 
         F, masks = training.sequences.n_inputs, self.missing == "mask"
-        gaps, time_scale = training.sequences.gaps, None
-        if gaps is not None:
-            time_scale = typical_gap(gaps, training.sequences.lengths, training.index)
+        gaps = training.sequences.gaps
         layout = self._make_layout(3 * F if masks else F, targets.n_outputs, gaps is not None)
         generator = np.random.default_rng(random_state.randint(2**31 - 1, size=4))
         mean, scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
@@ -266,7 +266,7 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             "_targets": targets.description(),
             "_layout": layout,
             "_masks": masks,
-            "time_scale_": time_scale,
+            "time_scale_": self._typical_gap(training),
             "_generator": generator,
             "_optimizer": Optimizer(layout.decay_mask(dtype), self._solver_settings()),
             "theta_": theta,
@@ -279,6 +279,14 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             "validation_scores_": None,
             **({} if targets.classes is None else {"classes_": targets.classes}),
         }
+
+    @staticmethod
+    def _typical_gap(training):
+        """Median time between two steps of what has a weight; None without times."""
+        sequences, counts = training.sequences, training.weight[training.index] > 0
+        if sequences.gaps is None:
+            return None
+        return typical_gap(sequences.gaps, sequences.lengths, training.index[counts])
 
     def _solver_settings(self):
         from numba_lstm.training.optimizers import SolverSettings

@@ -140,15 +140,27 @@ def check_X(
     return sequences, {key: vars(probe)[key] for key in names if key in vars(probe)}
 
 
-def check_given_times(times: Any, sequences: Sequences, wanted: bool | None, name: str) -> Any:
-    """Check times, and that they are given if ``wanted``, or not; None where there are none."""
+def check_given_times(
+    times: Any, sequences: Sequences, wanted: bool | None, kind: str | None, name: str
+) -> str | None:
+    """Check times, and that they are given if ``wanted``, or not, and of the same kind.
+
+    Puts the gaps between them into ``sequences`` and returns their kind, or None.
+    """
     if wanted is not None and (times is not None) != wanted:
         raise ValueError(
             f"The estimator was fitted with times; pass {name}=, too."
             if wanted
             else f"{name} was given, but the estimator was fitted without times. Fit it with them."
         )
-    return None if times is None else check_times(times, sequences, name)
+    if times is None:
+        return None
+    sequences.gaps, found = check_times(times, sequences, name)
+    if kind is not None and found != kind:
+        raise ValueError(
+            f"{name} holds {found}, but the estimator was fitted with {kind} as times."
+        )
+    return found
 
 
 def validation_data(estimator, attributes, training, targets, held_out, random_state):
@@ -203,7 +215,7 @@ def _held_out(estimator, training, targets, X_val, y_val, weight_val, times_val)
     probe._masks = estimator.missing == "mask"
     sequences, _ = check_X(probe, X_val, reset=False, name="X_val")
     wanted = training.sequences.gaps is not None
-    sequences.gaps = check_given_times(times_val, sequences, wanted, "times_val")
+    check_given_times(times_val, sequences, wanted, estimator._time_kind, "times_val")
     values = estimator._check_targets(y_val, sequences, targets, "y_val").values
     weight = check_weights(weight_val, len(sequences), "sample_weight_val")
     index = np.arange(len(sequences))

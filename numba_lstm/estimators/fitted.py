@@ -18,7 +18,6 @@ from numba_lstm.estimators.state import (
 )
 from numba_lstm.missing import MaskedSequences
 from numba_lstm.parameters import Layout
-from numba_lstm.sequences import Sequences
 from numba_lstm.times import decay
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ class FittedMixin:
     recurrent_dropout: float
     memory: str
     time_scale_: float | None
+    _time_kind: str | None
 
     @abstractmethod
     def _loss_and_parameter(self, targets: Targets) -> tuple[int, float]:
@@ -231,13 +231,11 @@ class FittedMixin:
             y = sequences.restore([decode(rows) for rows in out])
         return (y, public_state(state, network.layout)) if return_state else y
 
-    def _raw_predict(self, X: Any) -> tuple[Any, Sequences]:
-        """Outputs of the network in float64: (N, K), or one (T_i, K) array a sequence."""
-        prepared = self._prepare(X)
-        return self._outputs(*prepared), prepared[0]
-
     def _outputs(self, sequences, network, theta, state=None):
-        """As :meth:`_raw_predict`; ``state`` of all sequences is moved on."""
+        """Outputs of the network in float64: (N, K), or one (T_i, K) array a sequence.
+
+        ``state`` of all sequences is moved on.
+        """
         out = None
         steps: list[Any] = [None] * len(sequences)
         for index, batch in self._batches(sequences, network):
@@ -260,8 +258,9 @@ class FittedMixin:
             check_is_fitted(self)
         sequences, _ = check_X(self, X, reset=False)
         if times is not None or self._layout.decays:
-            gaps = check_given_times(times, sequences, self._layout.decays, "times")
-            sequences.decay = decay(gaps, sequences.lengths, self.time_scale_)
+            wanted = self._layout.decays, self._time_kind
+            check_given_times(times, sequences, *wanted, "times")
+            sequences.decay = decay(sequences.gaps, sequences.lengths, self.time_scale_)
         if self._masks:
             sequences = MaskedSequences(sequences, self.input_mean_[: sequences.n_inputs])
         theta = self.theta_

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -225,7 +226,7 @@ def flat_labels(
     check_steps(Sequences([part[:, np.newaxis] for part in parts], "list"), sequences, name)
     known = [_has_label(part) for part in parts]
     # Only what is known is put together: beside strings NaN would become one, "nan".
-    parts = [part[mask] for part, mask in zip(parts, known, strict=True) if mask.any()]
+    parts = [_numbers(part[mask]) for part, mask in zip(parts, known, strict=True) if mask.any()]
     if not parts:
         raise ValueError(f"{name} has no label at any time step: nothing is left to learn from.")
     text = {part.dtype.kind in "US" for part in parts if part.dtype.kind != "O"}
@@ -236,6 +237,13 @@ def flat_labels(
         )
     labels = check_array(np.concatenate(parts), ensure_2d=False, dtype=None, input_name=name)
     return labels, np.concatenate(known)
+
+
+def _numbers(labels):
+    """Return numbers of an object array, which had None among them, as what they are."""
+    if labels.dtype.kind == "O" and all(isinstance(label, Real | np.bool_) for label in labels):
+        return np.array(labels.tolist())
+    return labels
 
 
 def _has_label(labels):

@@ -77,7 +77,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     input_mean_, input_scale_ : ndarray of shape (F,)
         Standardisation of the inputs; (3F,) with ``missing="mask"``.
     time_scale_ : float or None
-        The median time between two steps, where ``fit`` was given ``times``.
+        The median time between two steps, where ``fit`` was given ``times``: of dates in
+        seconds; NaN if none passed.
     target_mean_, target_scale_ : ndarray of shape (K,)
         Standardisation of the targets; predictions are scaled back.
 
