@@ -1,4 +1,4 @@
-"""The two decorators that every compiled function of the library goes through."""
+"""The decorators that every compiled function of the library goes through."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def kernel(function: Callable | None = None, **options: Any) -> Callable:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no directory to put the cache into can be written
         return numba.njit(**options)(function)
+
+
+def task(function: Callable) -> Callable:
+    """Compile a function that cpu/launch.py calls, by its address: cached, not for Python."""
+    return kernel(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def helper(function: Callable | None = None, *, inline: bool = False) -> Callable:

@@ -12,11 +12,10 @@ from numba_lstm.estimators.regressor import LSTMRegressor
 def warmup(dtype: str = "float32", n_jobs: int | None = None, **parameters: Any) -> None:
     """Compile what a first fit and a first prediction would compile, and cache it.
 
-    For the build of a container, say, or before a measurement: the kernels are
-    compiled once for each ``dtype``, and once for one thread and once for several. What
-    variants of the cell (peepholes, dropout and the like) and what residual connections,
-    merged directions or pooling need is compiled when it is first used: pass such
-    parameters to have that done, too.
+    For the build of a container, say, or before a measurement. Each part of the kernels is
+    compiled once for each ``dtype``; what variants of the cell (peepholes, dropout and the
+    like), residual connections, merged directions or pooling need besides when it is first
+    used: pass such parameters to have that done, too.
 
     Parameters
     ----------

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from numba_lstm._jit import kernel
+from numba_lstm._jit import helper, kernel
 from numba_lstm.activations import exp, sigmoid
+from numba_lstm.memory import view
 
 SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, BINARY_LOG_LOSS, LOG_LOSS = range(6)
 
@@ -20,7 +21,7 @@ REGRESSION_LOSSES = {
 }
 
 
-@kernel
+@helper
 def _residual_loss(kind, parameter, e):
     """Value and derivative of a regression loss at the residual e = output - y."""
     T = type(e)
@@ -44,7 +45,7 @@ def _residual_loss(kind, parameter, e):
     return slope * e, slope
 
 
-@kernel
+@helper
 def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
     """Weighted loss of rows ``first`` to ``last``, and its gradient.
 
@@ -101,6 +102,21 @@ def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
                 total += np.float64(share * value)
                 d_out[q, k] = share * slope
         row_loss[q] = total
+
+
+@kernel
+def all_losses(
+    kind: int,
+    parameter: float,
+    out: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    d_out: np.ndarray,
+    row_loss: np.ndarray,
+) -> None:
+    """Call :func:`loss_rows` for all rows, from Python."""
+    out, y, weight, d_out, row_loss = view((out, y, weight, d_out, row_loss))
+    loss_rows(kind, parameter, out, y, weight, d_out, row_loss, 0, out.shape[0])
 
 
 def null_output(

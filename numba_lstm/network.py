@@ -12,10 +12,11 @@ import numpy as np
 
 from numba_lstm.cpu import parallel
 from numba_lstm.cpu.allocation import GAP, NOTHING, Drops, Needs
+from numba_lstm.cpu.arguments import Inputs, Targets
 from numba_lstm.cpu.plan import packed_rows, plan
 from numba_lstm.cpu.table import CELL, HEAD, part_of_cell
-from numba_lstm.cpu.views import matrix
-from numba_lstm.cpu.workspace import Buffers, Inputs, Targets
+from numba_lstm.cpu.workspace import Buffers
+from numba_lstm.memory import matrix
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 from numba_lstm.windows import recomputed_loss_and_grad
@@ -222,7 +223,7 @@ class Network:
         targets = Targets(y, weight, self.loss, self.loss_parameter)
         n_waves = -(-(len(cut.blocks) - 1) // cut.wave)
         self._run(
-            *(needs, parallel.loss_and_grad, 1 + 2 * n_waves, cut.wave, theta),
+            *(parallel.LOSS_AND_GRAD, 1 + 2 * n_waves, cut.wave, theta),
             *(grad, work, inputs, cut.blocks, cut.wave, self.per_step, targets),
         )
         if end is not None:
@@ -276,7 +277,7 @@ class Network:
         if state is not None:
             self._put(work, state, CELL.h_0, CELL.c_0)
         self._run(
-            *(needs, parallel.predict, 2, n_tasks, theta),
+            *(parallel.PREDICT, 2, n_tasks, theta),
             *(work, inputs, cut.blocks, self.per_step),
         )
         if state is not None:
@@ -333,7 +334,7 @@ class Network:
         needs = Needs("states")
         work = self._buffers.room(needs, S, B, S, n_tasks)
         self._draw(work, NOTHING, B, 0, 0)
-        self._run(needs, parallel.states, 2, n_tasks, theta, work, inputs, cut.blocks)
+        self._run(parallel.STATES, 2, n_tasks, theta, work, inputs, cut.blocks, True)
         rows = packed_rows(batch.lengths, cut.blocks)
         layer = range(len(self.layout.hidden_sizes))[layer]
         parts: list[list[np.ndarray]] = [[], [], []]
@@ -351,18 +352,12 @@ class Network:
         h, c, gates = (np.concatenate(part, axis=-1) for part in parts)
         return States(h, c, gates.reshape(len(rows), -1))
 
-    def _run(self, needs, task, n_stages, n_tasks, theta, *arguments):
-        trained_on = needs.ends or needs.passes or needs.drops != NOTHING
-        special = trained_on or not self.layout.is_plain
-        kinds = (
-            self.layout.variant if special else None,
-            True if self.layout.combines else None,
-        )
+    def _run(self, tasks, n_stages, n_tasks, theta, *arguments):
         # Few weights are packed sooner than other threads are woken.
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
         parallel.run(
-            *(task, n_serial, n_stages, n_tasks, self.n_threads, (self.dtype.char, *kinds)),
-            *(*kinds, theta, *arguments),
+            *(tasks, n_serial, n_stages, n_tasks, self.n_threads, self.dtype.char),
+            *(theta, *arguments),
         )
 
     def _draw(self, work, drops, B, seed, first_step):

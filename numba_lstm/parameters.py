@@ -101,26 +101,14 @@ class Layout(NamedTuple):
     head_activation: str = "relu"
 
     @property
-    def is_plain(self) -> bool:
-        """Whether the cells are those of equations (1) to (4)."""
-        return not any(self.variant)
-
-    @property
-    def variant(self) -> tuple[bool | None, ...]:
-        """What is special about the cells, as cpu/parallel.py takes it."""
-        gated = self.peephole or self.coupled or self.limit < math.inf
-        parts = gated, self.norm, self.proj_size > 0, any(self.zoneout), self.decays
-        return tuple(True if part else None for part in parts)
+    def parts(self) -> frozenset[str]:
+        """What of the kernels the network needs: see cpu/linking.py."""
+        return _parts(self)
 
     @property
     def merges(self) -> bool:
         """Whether the two hidden states of a layer have to be put together."""
         return self.direction == "both" and (self.merge != "concat" or self.proj_size > 0)
-
-    @property
-    def combines(self) -> bool:
-        """Whether what the head sees is other than hidden states: see cpu/parallel.py."""
-        return self.merges or self.residual or self.pooling != "last" or self.head_size > 0
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -240,6 +228,26 @@ class Layout(NamedTuple):
             if any(word in name for word in ("bias", "norm", "initial")):
                 view[...] = 0
         return mask
+
+
+@functools.lru_cache(maxsize=64)
+def _parts(layout: Layout) -> frozenset[str]:
+    gated = layout.peephole or layout.coupled or layout.limit < math.inf
+    found = {
+        "plain": not gated,
+        "gated": gated,
+        "norm": layout.norm,
+        "projects": layout.proj_size > 0,
+        "zoneout": any(layout.zoneout),
+        "decays": layout.decays,
+        "joins": layout.merges or layout.residual,
+        "pools": layout.pooling != "last",
+        "attends": layout.pooling == "attention",
+        "hides": layout.head_size > 0,
+    }
+    special = any(found[part] for part in ("gated", "norm", "projects", "zoneout", "decays"))
+    names = {name for name, there in found.items() if there}
+    return frozenset(names | ({"special"} if special else set()))
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,12 +12,13 @@ from numba_lstm._jit import kernel
 from numba_lstm.cpu.allocation import Needs, allocate
 from numba_lstm.cpu.gates import activate, standardise
 from numba_lstm.cpu.head import hidden_layer
+from numba_lstm.cpu.linking import link
 from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.panels import pack_share
 from numba_lstm.cpu.special import advance
 from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells, part_of_cell
-from numba_lstm.cpu.views import matrix
 from numba_lstm.estimators.state import as_arrays
+from numba_lstm.memory import matrix, view
 from numba_lstm.missing import GapFiller
 from numba_lstm.times import as_times, decay_after, elapsed, kind_of
 
@@ -26,21 +27,19 @@ if TYPE_CHECKING:
 
 
 @kernel
-def _pack(variant, combining, theta, work):
-    memory, table = work
-    pack_share(variant, combining, theta, memory, table, 0, 1)
+def _pack(theta, work):
+    theta, (memory, table) = view(theta), view(work)
+    pack_share(theta, memory, table, 0, 1)
 
 
 @kernel
-def _step(variant, combining, times, x, scale, theta, work, out):
+def _step(decay, numbers, x, scale, theta, work, out):
     """Equations (1) to (4) and the head for one step of every stream.
 
     Parameters
     ----------
-    variant, combining : None or tuple, None or True
-        As for the tasks of cpu/parallel.py.
-    times : None, or pair of ndarrays of shape (n,)
-        With a variant, the decay of each stream's cells and the numbers 0 to n-1.
+    decay, numbers : ndarray of shape (n,)
+        The decay of each stream's cells, and the numbers 0 to n-1.
     x : ndarray of uint8 of shape (n F 8,)
         Inputs: the bytes of an array (n, F) in float64.
     scale : ndarray of shape (2, F)
@@ -53,6 +52,8 @@ def _step(variant, combining, times, x, scale, theta, work, out):
     out : ndarray of shape (n, K)
         Receives the outputs.
     """
+    decay, numbers, x, scale = view((decay, numbers, x, scale))
+    theta, work, out = view((theta, work, out))
     (memory, table), (n, K), zero = work, out.shape, np.int64(0)
     for k in range(n_cells(table)):
         cell = cell_part(k)
@@ -73,12 +74,10 @@ def _step(variant, combining, times, x, scale, theta, work, out):
                     xh[r, R - P - 1] = 1
         product(xh, 0, R, packed_W, gates, 0, n, SET)
         tanh_c = matrix(memory, table, cell + CELL.tanh_c)
-        if variant is None:
-            activate(None, gates, 0, c, 0, c, 0, tanh_c, h, 0, 0, xh, R - P, 0, n, n)
+        if not table[cell + CELL.special]:
+            activate(gates, 0, c, 0, c, 0, tanh_c, h, 0, 0, xh, R - P, 0, n, n)
         else:
-            decay, numbers = times
             advance(
-                *variant,
                 *(theta, memory, table, cell, decay, numbers, zero, zero, zero, zero, zero, zero),
                 *(R - P, zero, n, n),
             )
@@ -87,7 +86,7 @@ def _step(variant, combining, times, x, scale, theta, work, out):
             for r in range(n):
                 for j in range(P):
                     layer[r, j] = h[r, j] + below[r, j]
-    if combining is not None:
+    if table[HEAD.hides]:
         hidden_layer(theta, memory, table, zero, n)
     h, b_y = matrix(memory, table, HEAD.h), matrix(theta, table, HEAD.b_y)
     for r in range(n):
@@ -143,10 +142,8 @@ class Stream:
         F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
         self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
         self._work = allocate(layout, self._theta.dtype, False, Needs("predict"), n, n, 0, 0)
-        variant = None if layout.is_plain else layout.variant
-        self._kinds = variant, True if layout.combines else None
-        _pack(*self._kinds, self._theta, self._work)
-        self._decay = None if layout.is_plain else (np.zeros(n), np.arange(n))
+        _pack(self._theta, self._work)
+        self._decay = np.zeros(n), np.arange(n)
         self._time_scale, self._time_kind = estimator.time_scale_, estimator._time_kind
         self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
         self._out = np.empty((n, K), self._theta.dtype)
@@ -197,7 +194,7 @@ class Stream:
         self._pass_time(time)
         x = self._x if self._gaps is None else self._gaps.fill(self._x)
         x = x.reshape(-1).view(np.uint8)
-        _step(*self._kinds, self._decay, x, self._scale, self._theta, self._work, self._out)
+        _step(*self._decay, x, self._scale, self._theta, self._work, self._out)
         self.n_steps += 1
         y = self._decode(self._out)
         return y[0] if self._one else y
@@ -275,6 +272,10 @@ class Stream:
             for part, value in zip(parts, given, strict=True):
                 part[...] = value
         self.n_steps, self._last_time = 0, None
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        link(self._theta.dtype, set(self._layout.parts))
 
     def _parts(self):
         """Views of h of every layer, beside the inputs, and of c."""

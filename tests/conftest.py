@@ -119,13 +119,5 @@ def central_differences(p, step=1e-5):
 
 
 @pytest.fixture
-def one_variant(monkeypatch):
-    """Have all that is special compiled for each special cell, and not each mixture by itself."""
-    variant = Layout.variant.fget
-    monkeypatch.setattr(Layout, "variant", property(lambda layout: (True,) * len(variant(layout))))
-    monkeypatch.setattr(Layout, "is_plain", property(lambda layout: not any(variant(layout))))
-
-
-@pytest.fixture
 def make_problem():
     return Problem

@@ -13,21 +13,24 @@ from numba_lstm._jit import kernel
 from numba_lstm._llvm import BITS
 from numba_lstm.cpu import gates as gate_loops
 from numba_lstm.cpu import matmul
+from numba_lstm.cpu.linking import link
 from numba_lstm.cpu.simd import MAX_ROWS
+from numba_lstm.memory import lanes, load, store, view
 from numba_lstm.parameters import Layout, initialise
 from numba_lstm.training.optimizers import Optimizer, SolverSettings
 from numba_lstm.training.schedules import Schedule
-from numba_lstm.vectors import lanes, load, store
 
 
 @kernel
 def apply_tanh(x, y):
+    x, y = view((x, y))
     for j in range(0, x.size, lanes(x)):
         store(activations.tanh(load(x, j, x.size - j)), y, j, x.size - j)
 
 
 @kernel
 def apply_sigmoid(x, y):
+    x, y = view((x, y))
     for j in range(0, x.size, lanes(x)):
         store(activations.sigmoid(load(x, j, x.size - j)), y, j, x.size - j)
 
@@ -96,12 +99,14 @@ def test_activations_at_the_ends(dtype):
 
 @kernel
 def activate_rows(gates, c, tanh_c, h):
-    gate_loops.activate(None, gates, 0, c, 0, c, 0, tanh_c, h, 0, 0, h, 0, 0, 0, h.shape[0])
+    gates, c, tanh_c, h = view((gates, c, tanh_c, h))
+    gate_loops._activate(None, gates, 0, c, 0, c, 0, tanh_c, h, 0, 0, h, 0, 0, 0, h.shape[0])
 
 
 @kernel
 def differentiate_rows(gates, c, tanh_c, h):
-    gate_loops.differentiate(None, gates, 0, c, 0, tanh_c, h, h, 0, h.shape[0])
+    gates, c, tanh_c, h = view((gates, c, tanh_c, h))
+    gate_loops._differentiate(None, gates, 0, c, 0, tanh_c, h, h, 0, h.shape[0])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -124,6 +129,9 @@ def test_gate_loops_are_vector_code(function, dtype):
     assert single == 0 or (BITS == 128 and dtype == np.float64)
 
 
+for real in (np.float32, np.float64):
+    link(np.dtype(real), {"plain", "train"})
+
 SIZES = [
     (1, 1, 1),
     (3, 5, 7),
@@ -137,21 +145,23 @@ SIZES = [
 
 @kernel
 def packed_by(W, packed, first, last):
-    matmul.pack(W, packed, first, last)
+    matmul.pack(view(W), view(packed), first, last)
 
 
 @kernel
 def packed_transposed_by(W, packed, first, last):
-    matmul.pack_transposed(W, packed, first, last)
+    matmul.pack_transposed(view(W), view(packed), first, last)
 
 
 @kernel
 def product(A, a, K, packed_B, C, c, n, add):
+    A, packed_B, C = view((A, packed_B, C))
     matmul.product(A, a, K, packed_B, C, c, n, add)
 
 
 @kernel
 def add_transposed_product(A, B, n, C, first, last, scratch):
+    A, B, C, scratch = view((A, B, C, scratch))
     matmul.add_transposed_product(A, 0, B, 0, n, C, first, last, scratch)
 
 
@@ -161,7 +171,7 @@ def test_products(K, M, N, dtype):
     rng = np.random.default_rng(0)
     A, B = (rng.standard_normal(shape).astype(dtype) for shape in ((M + 3, K + 2), (K, N)))
     C = np.full((M + 4, N), np.nan, dtype)
-    packed = np.empty(K * N, dtype)
+    packed = np.empty((K, N), dtype)
     packed_by(B, packed, 0, N)
     product(A, 2, K, packed, C, 1, M, False)
     exact = A[2 : 2 + M, :K].astype(np.float64) @ B.astype(np.float64)
@@ -181,7 +191,7 @@ def test_products(K, M, N, dtype):
     part = A[:M, :k].astype(np.float64) @ B[:k].astype(np.float64)
     np.testing.assert_allclose(C[1 : M + 1], exact + part, atol=2 * tolerance)
 
-    other = np.empty(K * N, dtype)
+    other = np.empty((K, N), dtype)
     packed_transposed_by(np.ascontiguousarray(B.T), other, 0, N)
     np.testing.assert_array_equal(other, packed)
 
@@ -199,7 +209,7 @@ def test_any_number_of_rows(n):
     """Rows that a tile computes again must not reach beyond those that were asked for."""
     rng = np.random.default_rng(n)
     A, B = rng.standard_normal((n, 5)), rng.standard_normal((5, 19))
-    C, packed = np.ones((n + 1, 19)), np.empty(B.size)
+    C, packed = np.ones((n + 1, 19)), np.empty(B.shape)
     packed_by(B, packed, 0, 19)
     for add in (False, True):
         product(A, 0, 5, packed, C, 0, n, add)
@@ -210,7 +220,7 @@ def test_any_number_of_rows(n):
 @pytest.mark.nojit
 def test_stand_ins_for_the_microkernel():
     A, B, C = np.arange(6.0).reshape(3, 2), np.arange(8.0).reshape(2, 4), np.ones((3, 4))
-    packed = np.empty(8)
+    packed = np.empty((2, 4))
     packed_by(B, packed, 0, 4)
     product(A, 1, 2, packed, C, 0, 2, True)
     np.testing.assert_array_equal(C, [*(1 + A[1:] @ B), np.ones(4)])
@@ -336,7 +346,7 @@ def test_null_output_has_the_least_loss(kind):
     def mean_loss(constant):
         out = np.tile(constant, (60, 1))
         rows = np.empty(60)
-        losses.loss_rows(code, 0.8, out, y, weight, np.empty_like(out), rows, 0, 60)
+        losses.all_losses(code, 0.8, out, y, weight, np.empty_like(out), rows)
         return rows.sum()
 
     least = mean_loss(best)

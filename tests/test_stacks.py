@@ -7,8 +7,6 @@ from conftest import Problem, central_differences
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.usefixtures("one_variant")
-
 ARCHITECTURES = {
     "two layers": {"H": (3, 3)},
     "three widths": {"H": (4, 2, 3)},

@@ -6,8 +6,6 @@ from test_stacks import EVERYTHING, VARIANTS
 
 from numba_lstm.windows import copy_state, first_rows, put_state, windows
 
-pytestmark = pytest.mark.usefixtures("one_variant")
-
 CASES = {
     "plain": {"H": (5,)},
     "two layers": {"H": (4, 3)},

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numba_lstm.cpu.linking import link
 from numba_lstm.cpu.matmul import scratch_size
 from numba_lstm.cpu.table import EXTRA, POOLING, CellColumns, HeadColumns
 from numba_lstm.parameters import Layout
@@ -75,6 +76,11 @@ class Needs(NamedTuple):
     passes: bool = False
     drops: Drops = NOTHING
 
+    @property
+    def special(self) -> bool:
+        """Whether steps are other than plain for what is asked for."""
+        return self.ends or self.passes or self.drops != NOTHING
+
 
 class _Room:
     """Places in a memory yet to be made, each at the beginning of a cache line.
@@ -106,6 +112,9 @@ def allocate(
     n_tasks: int,
 ) -> Workspace:
     """Make a workspace; what nobody needs has no rows. See :class:`Buffers`."""
+    # Kernels need a workspace, and what is linked.
+    parts = set(layout.parts) | ({"train"} if needs.purpose == "train" else set())
+    link(dtype, parts | ({"special"} if needs.special else set()))
     room, trains = _Room(), needs.purpose == "train"
     rows = B + n_tasks * GAP if needs.purpose == "predict" else S  # of what a step computes
     widths = layout.widths
@@ -209,6 +218,8 @@ def _cell_columns(
         kept_dc=some(zones and trains, B, H),
         h_column=0 if merges else column,
         column=column,
+        special=needs.special or "special" in layout.parts,
+        gated="gated" in layout.parts,
         coupled=layout.coupled,
         peeps=layout.peephole,
         learned=learned,
@@ -218,6 +229,7 @@ def _cell_columns(
         every_step=every_step,
         second=k > 0 and layout.cells[k - 1].layer == layer,
         last=k == len(layout.cells) - 1 or layout.cells[k + 1].layer > layer,
+        joins=merges or layout.merges,
         merges=merges,
         residual=residual,
         divisor=2 if layout.direction == "both" and layout.merge == "mean" else 1,

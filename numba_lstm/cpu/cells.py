@@ -19,10 +19,11 @@ import numpy as np
 
 from numba_lstm._jit import helper
 from numba_lstm.cpu.gates import activate, differentiate, standardise
+from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.matmul import ADD, SET, fill_zeros, product
 from numba_lstm.cpu.special import add_kept, advance, keep_ends, mask_rows, retreat
 from numba_lstm.cpu.table import C_0, CELL, EXTRA, H_0
-from numba_lstm.cpu.views import matrix
+from numba_lstm.memory import matrix
 
 # Which way a skip connection is gone.
 FORWARD, BACKWARD = np.bool_(False), np.bool_(True)
@@ -38,17 +39,16 @@ def running(ends, t, s, e, n):
     return n
 
 
-@helper
-def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first, every_step):
+@linked()
+def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_step):
     """Forward pass of sequences s to e: fills xh, gates, c, tanh_c and h of a cell.
 
-    ``variant`` is that of parallel.py; ``cell`` is where the cell's part of the table begins.
+    ``cell`` is where the cell's part of the table begins.
     With ``every_step`` row p of h is h_t of packed row p, else rows from ``first`` on are the
     sequences' last hidden states. In a prediction nothing else is kept: each sequence has one
     row of xh, gates, c and tanh_c, from row ``first`` on. Each number is computed alike, to
     the last bit.
     """
-    # Taken out of the tuples once: each time counts a reference, atomically.
     values, itemsize, starts, ends, mean, inverse_scale, decay = inputs
     xh, gates = matrix(memory, table, cell + CELL.xh), matrix(memory, table, cell + CELL.gates)
     c, h, x = (
@@ -61,7 +61,7 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
         table[cell + CELL.h_column],
         table[cell + CELL.reverse],
     )
-    tanh_c = matrix(memory, table, cell + CELL.tanh_c)
+    tanh_c, special = matrix(memory, table, cell + CELL.tanh_c), table[cell + CELL.special] != 0
     keeps = table[cell + CELL.keeps] != 0
     h_0 = matrix(theta if table[cell + CELL.learned] else memory, table, cell + CELL.h_0)
     c_0 = matrix(theta if table[cell + CELL.learned] else memory, table, cell + CELL.c_0)
@@ -89,7 +89,7 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
         else:
             _copy_inputs(x, p, xh, q, n, x_size)
         _copy_state(h_0, s + continued, xh, q + continued, n - continued, x_size)
-        if variant is not None:
+        if special:
             mask_rows(x_mask, s, xh, q, n, zero)
             mask_rows(h_mask, s, xh, q, n, x_size)
         # Of zeros nothing is multiplied.
@@ -106,20 +106,19 @@ def forward_cell(variant, theta, memory, table, cell, inputs, s, e, base, first,
             if m == 0:
                 continue
             previous = origin + r if fresh else before
-            if variant is None:
+            if not special:
                 activate(
-                    *(None, gates, q + r, c, previous, c, q + r, tanh_c, h, at + r, column),
+                    *(gates, q + r, c, previous, c, q + r, tanh_c, h, at + r, column),
                     *(xh, x_size, following + r, n_written - r, m),
                 )
             else:
                 # What has passed since the step before, which backwards is the later one.
                 gap = (-1 if fresh else now + 1) if reverse else now
                 advance(
-                    *variant,
                     *(theta, memory, table, cell, decay, starts, s + r, now, gap, previous),
                     *(q + r, at + r, x_size, following + r, min(max(n_written - r, 0), m), m),
                 )
-        if variant is not None:
+        if special:
             r = n_following
             keep_ends(memory, table, cell, s + r, at + r, q + r, n - r)
         before, p, n, continued = q, p_next, n_next, n_following
@@ -145,8 +144,8 @@ def _copy_inputs(x, p, xh, q, n, x_size):
             xh[q + r, F] = 1
 
 
-@helper
-def backward_cell(variant, theta, memory, table, cell, inputs, s, e, base, every_step, task):
+@linked("train")
+def backward_cell(theta, memory, table, cell, inputs, s, e, base, every_step, task):
     """Backpropagation through time for sequences s to e: a cell's gates become da."""
     starts, ends, decay = inputs.starts, inputs.ends, inputs.decay
     gates, c = matrix(memory, table, cell + CELL.gates), matrix(memory, table, cell + CELL.c)
@@ -161,7 +160,7 @@ def backward_cell(variant, theta, memory, table, cell, inputs, s, e, base, every
         table[cell + CELL.divisor],
         table[cell + CELL.reverse],
     )
-    origin = c.shape[0] - ends.size + 1 + s
+    origin, special = c.shape[0] - ends.size + 1 + s, table[cell + CELL.special] != 0
     zero = np.int64(0)  # a literal would be compiled for separately
     extra = matrix(memory, table, cell + CELL.extra)
     h_mask = matrix(memory, table, cell + CELL.h_mask)
@@ -178,7 +177,7 @@ def backward_cell(variant, theta, memory, table, cell, inputs, s, e, base, every
     p = ends[s] - base if reverse else ends[e] - base - n
     for _ in range(T):
         product(gates, later, gates.shape[1], packed_W_hT, dh, s, continued, SET)
-        if variant is not None:
+        if special:
             add_kept(memory, table, cell, s, continued)
             mask_rows(h_mask, s, dh, s, continued, zero)
         if every_step:
@@ -192,19 +191,18 @@ def backward_cell(variant, theta, memory, table, cell, inputs, s, e, base, every
             if m == 0:
                 continue
             previous = origin + r if first else p_next
-            if variant is None:
-                differentiate(None, gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
+            if not special:
+                differentiate(gates, p + r, c, previous, tanh_c, dh, dc, s + r, m)
             else:
                 gap = (-1 if first else now + 1) if reverse else now
                 retreat(
-                    *variant,
                     *(theta, memory, table, cell, decay, starts, s + r, now, gap, previous),
                     *(p + r, task, m),
                 )
         if learned or passes:
             r, m = continued, n - continued
             product(gates, p + r, gates.shape[1], packed_W_hT, dh, s + r, m, SET)
-            if variant is not None:
+            if special:
                 add_kept(memory, table, cell, s + r, m)
                 mask_rows(h_mask, s + r, dh, s + r, m, zero)
         if learned:
@@ -219,7 +217,7 @@ def backward_cell(variant, theta, memory, table, cell, inputs, s, e, base, every
         first, n_rows = ends[s] - base, ends[e] - ends[s]
         how = SET if table[cell + CELL.last] else ADD  # the last direction comes first here
         product(gates, first, gates.shape[1], packed_W_xT, dx, first, n_rows, how)
-        if variant is not None:
+        if special:
             x_mask = matrix(memory, table, cell + CELL.x_mask)
             t, n, p = 0, 0 if table[cell + CELL.second] else e - s, first
             while n > 0:  # once, when both directions have added theirs
@@ -238,7 +236,7 @@ def _add_gradient(d_out, p, column, divisor, dh, row, n):
             dh[row + r, j] += half * d if divisor == 2 else d
 
 
-@helper
+@linked("joins")
 def merge_outputs(memory, table, cell, ends, s, e, base, first, every_step):
     """Make a layer's outputs of h of its directions, where they are not h itself.
 
@@ -257,7 +255,7 @@ def merge_outputs(memory, table, cell, ends, s, e, base, first, every_step):
             out[r, column + j] = out[r, column + j] + value if adds else value
 
 
-@helper
+@linked("joins")
 def skip(memory, table, cell, back, ends, s, e, base, first, every_step):
     """Add a layer's inputs to its outputs, or with ``back`` the outputs' gradient to theirs.
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from numba_lstm._jit import helper
 from numba_lstm.activations import tanh
+from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.table import CELL
-from numba_lstm.cpu.views import matrix
-from numba_lstm.vectors import constant, lanes, load, store
+from numba_lstm.memory import lanes, load, matrix, store
+from numba_lstm.vectors import constant
 
 
-@helper
+@linked("decays")
 def decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n):
     """Make ``begun``, rows from q on, of the cells in rows from ``previous`` on.
 
@@ -56,7 +57,7 @@ def _decay_backward(short, row, dc, d_row, change, extra, first, j, n):
     store(load(extra, first + j, n) + d, extra, first + j, n)
 
 
-@helper
+@linked("decays", "train")
 def decay_cells_backward(
     theta, memory, table, cell, decay, starts, i, gap, previous, extra_row, n
 ):

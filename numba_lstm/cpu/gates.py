@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from numba_lstm._jit import helper
 from numba_lstm.cell import cell_backward, cell_forward
-from numba_lstm.vectors import lanes, load, read_real, store
+from numba_lstm.cpu.linking import linked
+from numba_lstm.memory import lanes, load, read_real, store
 
 _LARGEST = 1e18
 
@@ -64,7 +65,7 @@ def _write_forward(given, variant, gates, a, H, new_c, now, tanh_c, q, h, at, xh
 
 
 @helper
-def activate(
+def _activate(
     variant, gates, q, c, before, new_c, now, tanh_c, h, at, column, xh, x_size, following, m, n
 ):
     """Equations (2) to (4) for n rows: pre-activations become i, f, g, o, c and h.
@@ -91,6 +92,25 @@ def activate(
             *(given, variant, gates, a, H, new_c, c_row, tanh_c, row),
             *(h, h_row, xh, then, end, n_end),
         )
+
+
+@linked("plain")
+def activate(gates, q, c, before, new_c, now, tanh_c, h, at, column, xh, x_size, following, m, n):
+    """Plain gates: see :func:`_activate`."""
+    _activate(
+        None, gates, q, c, before, new_c, now, tanh_c, h, at, column, xh, x_size, following, m, n
+    )
+
+
+@linked("gated")
+def activate_special(
+    gates, q, c, before, new_c, now, tanh_c, h, at, column, xh, x_size, following, m, n, variant
+):
+    """Special gates: see :func:`_activate`."""
+    _activate(
+        *(variant, gates, q, c, before, new_c, now, tanh_c, h, at, column, xh, x_size),
+        *(following, m, n),
+    )
 
 
 @helper
@@ -130,7 +150,7 @@ def _write_backward(given, variant, gates, a, H, dc, row, j, n):
 
 
 @helper
-def differentiate(variant, gates, q, c, before, tanh_c, dh, dc, at, n):
+def _differentiate(variant, gates, q, c, before, tanh_c, dh, dc, at, n):
     """Equations (5) to (7) for n rows: the gates become da, dc moves to t-1."""
     H, L = dh.shape[1], lanes(dh)
     end, n_end = _last_vector(H, L)
@@ -148,7 +168,19 @@ def differentiate(variant, gates, q, c, before, tanh_c, dh, dc, at, n):
         _write_backward(given, variant, gates, a, H, dc, d_row, end, n_end)
 
 
-@helper
+@linked("plain", "train")
+def differentiate(gates, q, c, before, tanh_c, dh, dc, at, n):
+    """Plain gates: see :func:`_differentiate`."""
+    _differentiate(None, gates, q, c, before, tanh_c, dh, dc, at, n)
+
+
+@linked("gated", "train")
+def differentiate_special(gates, q, c, before, tanh_c, dh, dc, at, n, variant):
+    """Special gates: see :func:`_differentiate`."""
+    _differentiate(variant, gates, q, c, before, tanh_c, dh, dc, at, n)
+
+
+@linked("gated", "train")
 def add_peephole_gradient(gates, q, c, before, new_c, d_peephole, first, n):
     """Add equation (8p) of n rows, whose gates are da by now, to 3 rows of d_peephole."""
     H = c.shape[1]

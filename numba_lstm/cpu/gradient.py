@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numba_lstm._jit import helper
+from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.matmul import add_transposed_product, fill_zeros, share_of
 from numba_lstm.cpu.pooling import ATTENTION
 from numba_lstm.cpu.table import (
@@ -19,44 +20,45 @@ from numba_lstm.cpu.table import (
     cell_part,
     n_cells,
 )
-from numba_lstm.cpu.views import matrix
+from numba_lstm.memory import matrix
 
 
-@helper
-def gradient_share(
-    variant, combining, grad, memory, table, ends, blocks, first_block, per_step, task, n_tasks
-):
-    """One task's share of the weights' gradient over a wave: n_tasks blocks, or what is left.
+@linked("train")
+def gradient_share(grad, memory, table, ends, blocks, first_block, index, wave, per_step):
+    """One task's share of the weights' gradient over a wave of blocks, or what is left.
 
-    Tasks have columns of their own: none needs a copy, and every sum runs over the
-    whole batch in one order, wave after wave. ``variant`` and ``combining`` are those of
-    parallel.py.
+    Tasks, of which there are as many as blocks in a wave, have columns of their own: none
+    needs a copy, and every sum runs over the whole batch in one order, wave after wave.
     """
     zero = np.int64(0)  # a literal would be compiled for separately
-    n_blocks = min(n_tasks, blocks.size - 1 - first_block)
+    n_blocks = min(wave, blocks.size - 1 - first_block)
     s, e = blocks[first_block], blocks[first_block + n_blocks]
-    n, new, share = ends[e] - ends[s], first_block == 0, (task, n_tasks)
+    n, new, share = ends[e] - ends[s], first_block == 0, (index, wave)
     where = blocks, first_block, n_blocks
     for k in range(n_cells(table)):
         cell = cell_part(k)
-        _add_share(
-            *(grad, memory, table, cell + CELL.W, cell + CELL.xh, zero, cell + CELL.gates, zero),
-            *(n, new, share),
-        )
-        if variant is not None:
-            _add_special_shares(grad, memory, table, cell, ends, where, n, new, share)
+        for i in range(2):
+            there, to, of, by = True, cell + CELL.W, cell + CELL.xh, cell + CELL.gates
+            if i == 1:
+                there = table[cell + CELL.projects] != 0
+                to, of, by = cell + CELL.W_r, cell + CELL.hidden, cell + CELL.d_h
+            if there:
+                _add_share(grad, memory, table, to, of, zero, by, zero, n, new, share)
+        if table[cell + CELL.decays]:
+            _add_decay_share(grad, memory, table, cell, ends, where, new, share)
     q, n_out = (ends[s], n) if per_step else (s, e - s)
-    row, n_seen = (zero, n) if per_step else (s, e - s)
-    _add_share(grad, memory, table, HEAD.W_y, HEAD.d_out, q, HEAD.h, row, n_out, new, share)
-    if combining is not None:
-        if table[HEAD.pooling] == ATTENTION:
-            _add_share(grad, memory, table, HEAD.W_a, HEAD.rows, zero, HEAD.u, zero, n, new, share)
-        if table[HEAD.hides]:
-            _add_share(
-                *(grad, memory, table, HEAD.W_1, HEAD.pooled, row, HEAD.d_h, row),
-                *(n_seen, new, share),
-            )
-    if task > 0:
+    row = zero if per_step else s
+    for i in range(3):
+        there, to, of, a, by, b, n_rows = True, HEAD.W_y, HEAD.d_out, q, HEAD.h, row, n_out
+        if i == 1:
+            there, to, of, a = table[HEAD.hides] != 0, HEAD.W_1, HEAD.pooled, row
+            by, b = HEAD.d_h, row
+        elif i == 2:
+            there, to, of, a = table[HEAD.pooling] == ATTENTION, HEAD.W_a, HEAD.rows, zero
+            by, b, n_rows = HEAD.u, zero, n
+        if there:
+            _add_share(grad, memory, table, to, of, a, by, b, n_rows, new, share)
+    if index > 0:
         return
     db_y, d_out = matrix(grad, table, HEAD.b_y), matrix(memory, table, HEAD.d_out)
     if new:
@@ -81,16 +83,15 @@ def gradient_share(
                 _add_blocks(
                     grad, memory, table, to, cell + CELL.extra, first, np.int64(EXTRA), where
                 )
-    if combining is not None:
-        for i in range(3):
-            there, to, of = table[HEAD.pooling] == ATTENTION, HEAD.b_a, HEAD.extra
-            first, stride = 0, 2
-            if i == 1:
-                to, first = HEAD.v_a, 1
-            elif i == 2:
-                there, to, of, stride = table[HEAD.hides] != 0, HEAD.b_1, HEAD.extra_b_1, 1
-            if there:
-                _add_blocks(grad, memory, table, to, of, first, stride, where)
+    for i in range(3):
+        there, to, of = table[HEAD.pooling] == ATTENTION, HEAD.b_a, HEAD.extra
+        first, stride = 0, 2
+        if i == 1:
+            to, first = HEAD.v_a, 1
+        elif i == 2:
+            there, to, of, stride = table[HEAD.hides] != 0, HEAD.b_1, HEAD.extra_b_1, 1
+        if there:
+            _add_blocks(grad, memory, table, to, of, first, stride, where)
 
 
 @helper
@@ -101,55 +102,30 @@ def _add_share(grad, memory, table, to, A_at, a, B_at, b, n, new, share):
         matrix(memory, table, B_at),
         matrix(grad, table, to),
     )
-    task, n_tasks = share
-    first, last = share_of(dW.shape[1], dW.itemsize, task, n_tasks)
+    first, last = share_of(dW.shape[1], dW.itemsize, *share)
     if new:
         fill_zeros(dW, np.int64(0), dW.shape[0], first, last)
-    scratch = matrix(memory, table, HEAD.scratch)[task]
+    scratch = matrix(memory, table, HEAD.scratch)[share[0]]
     add_transposed_product(A, a, B, b, n, dW, first, last, scratch)
 
 
 @helper
-def _add_special_shares(grad, memory, table, cell, ends, where, n, new, share):
-    """The same for the projection, and for what decays with time."""
-    zero, (blocks, first_block, n_blocks) = np.int64(0), where
-    if table[cell + CELL.projects]:
-        _add_share(
-            *(
-                grad,
-                memory,
-                table,
-                cell + CELL.W_r,
-                cell + CELL.hidden,
-                zero,
-                cell + CELL.d_h,
-                zero,
-            ),
-            *(n, new, share),
-        )
-    if table[cell + CELL.decays]:
-        origin = table[cell + CELL.c + 1] - ends.size + 1
-        # Block by block, the cells before the first step with the others of their block: in
-        # this order, however many blocks a wave has.
-        for k in range(2 * n_blocks):
-            s, e = blocks[first_block + k // 2], blocks[first_block + k // 2 + 1]
-            row, n_rows = ends[s] - ends[blocks[first_block]], ends[e] - ends[s]
-            first = new and k == 0
-            if k % 2:
-                row, n_rows = origin + s, e - s
-            _add_share(
-                *(
-                    grad,
-                    memory,
-                    table,
-                    cell + CELL.W_d,
-                    cell + CELL.c,
-                    row,
-                    cell + CELL.short,
-                    row,
-                ),
-                *(n_rows, first, share),
-            )
+def _add_decay_share(grad, memory, table, cell, ends, where, new, share):
+    """The same for what decays with time.
+
+    Block by block, the cells before the first step with the others of their block: in
+    this order, however many blocks a wave has.
+    """
+    blocks, first_block, n_blocks = where
+    to, of, by = cell + CELL.W_d, cell + CELL.c, cell + CELL.short
+    origin = table[cell + CELL.c + 1] - ends.size + 1
+    for k in range(2 * n_blocks):
+        s, e = blocks[first_block + k // 2], blocks[first_block + k // 2 + 1]
+        row, n_rows = ends[s] - ends[blocks[first_block]], ends[e] - ends[s]
+        if k % 2:
+            row, n_rows = origin + s, e - s
+        first = new and k == 0
+        _add_share(grad, memory, table, to, of, row, by, row, n_rows, first, share)
 
 
 @helper

@@ -6,10 +6,11 @@ import numpy as np
 
 from numba_lstm._jit import helper
 from numba_lstm.activations import tanh
+from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.matmul import ADD, SET, fill_zeros, product
 from numba_lstm.cpu.table import HEAD
-from numba_lstm.cpu.views import matrix
 from numba_lstm.losses import loss_rows
+from numba_lstm.memory import matrix
 
 
 @helper
@@ -26,7 +27,7 @@ def outputs(theta, memory, table, row, q, n):
     product(h, row, h.shape[1], matrix(memory, table, HEAD.packed_W_yT), out, q, n, ADD)
 
 
-@helper
+@linked("train")
 def head_loss(theta, memory, table, ends, s, e, base, every_step, targets):
     """Outputs, losses and their gradients of sequences s to e."""
     q, n, row = (ends[s], ends[e] - ends[s], ends[s] - base) if every_step else (s, e - s, s)
@@ -41,7 +42,7 @@ def head_loss(theta, memory, table, ends, s, e, base, every_step, targets):
     product(d_out, q, d_out.shape[1], packed_W_y, d_h, row, n, SET)
 
 
-@helper
+@linked("hides")
 def hidden_layer(theta, memory, table, row, n):
     """Units of the hidden layer for n rows: h = f(pooled W_1 + b_1)."""
     if not table[HEAD.hides]:
@@ -56,7 +57,7 @@ def hidden_layer(theta, memory, table, row, n):
             h[r, j] = tanh(a) if is_tanh else max(a, type(a)(0))
 
 
-@helper
+@linked("hides", "train")
 def hidden_layer_backward(memory, table, row, n, task):
     """Back through :func:`hidden_layer`: d_h becomes the gradient of its argument."""
     if not table[HEAD.hides]:

@@ -7,6 +7,9 @@ through a pointer, so that a task is compiled once, for one thread and for many 
 starting function's stack, and a trampoline, which knows their types, fetches them:
 
     start -> driver (prange) -> trampoline(frame, stage, task) -> the task
+
+What alternates between stages is tasks of their own, each compiled by itself: what calls
+another function compiles it once more.
 """
 
 from __future__ import annotations
@@ -20,19 +23,21 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from numba_lstm._jit import kernel
+from numba_lstm.memory import view, view_type
 
 _INT = ir.IntType(64)
 _TRAMPOLINE = ir.FunctionType(ir.VoidType(), [_INT] * 3)
 
 
 def address(function: Any, signature: tuple[types.Type, ...]) -> int:
-    """Compile a function of compiled code for a signature and return where it lies."""
+    """Compile a function for views of a signature's arrays and return where it lies."""
+    signature = view_type(types.Tuple(signature)).types if signature else ()
     function.compile(signature)
     compiled = function.overloads[signature]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
-def _call(context, builder, where, signature, arguments):
+def call(context, builder, where, signature, arguments):
     """Emit the call of a compiled function that returns nothing, by its address."""
     kind = context.call_conv.get_function_type(types.none, signature)
     pointer = builder.inttoptr(where, kind.as_pointer())
@@ -58,15 +63,29 @@ def driver(trampoline, frame, first_stage, n_stages, n_tasks):
             _jump(trampoline, frame, stage, np.int64(task))
 
 
+def which(stage: int) -> int:
+    """Return which of three tasks a stage has: 0 the first, then 1 and 2 in turn."""
+    return 2 - stage % 2 if stage > 0 else 0
+
+
+def _choose(builder, held):
+    """Emit the address of the task of a trampoline's stage, as :func:`which` tells."""
+    stage, tasks = builder.function.args[1], builder.extract_value(held, 0)
+    first, odd, even = (builder.extract_value(tasks, i) for i in range(3))
+    is_odd = builder.trunc(stage, ir.IntType(1))
+    later = builder.select(is_odd, odd, even)
+    return builder.select(builder.icmp_signed("==", stage, ir.Constant(_INT, 0)), first, later)
+
+
 @intrinsic
-def _start(typingctx, driver, task, n_serial, n_stages, n_tasks, values):
+def _start(typingctx, driver, tasks, n_serial, n_stages, n_tasks, values):
     """Put the arguments into a frame; call the tasks one by one, then the driver."""
 
     def codegen(context, builder, signature, args):
-        driver, task, n_serial, n_stages, n_tasks, values = args
-        frame_type = ir.LiteralStructType([_INT, values.type])
+        driver, tasks, n_serial, n_stages, n_tasks, values = args
+        frame_type = ir.LiteralStructType([tasks.type, values.type])
         frame = cgutils.alloca_once(builder, frame_type)
-        filled = builder.insert_value(ir.Constant(frame_type, ir.Undefined), task, 0)
+        filled = builder.insert_value(ir.Constant(frame_type, ir.Undefined), tasks, 0)
         builder.store(builder.insert_value(filled, values, 1), frame)
 
         module = builder.module
@@ -78,7 +97,7 @@ def _start(typingctx, driver, task, n_serial, n_stages, n_tasks, values):
         kinds = (types.intp, types.intp, *signature.args[5])
         unpacked = cgutils.unpack_tuple(inside, inside.extract_value(held, 1))
         arguments = [*trampoline.args[1:], *unpacked]
-        _call(context, inside, inside.extract_value(held, 0), kinds, arguments)
+        call(context, inside, _choose(inside, held), kinds, arguments)
         inside.ret_void()
 
         where = builder.ptrtoint(frame, _INT)
@@ -87,27 +106,35 @@ def _start(typingctx, driver, task, n_serial, n_stages, n_tasks, values):
             builder.call(trampoline, [where, stage.index, task.index])
         with builder.if_then(builder.icmp_signed("<", n_serial, n_stages)):
             arguments = [builder.ptrtoint(trampoline, _INT), where, n_serial, n_stages, n_tasks]
-            _call(context, builder, driver, (types.intp,) * 5, arguments)
+            call(context, builder, driver, (types.intp,) * 5, arguments)
         return context.get_dummy_value()
 
-    return types.none(*[types.intp] * 5, values), codegen
+    addresses = types.UniTuple(types.intp, 3)
+    return types.none(types.intp, addresses, *[types.intp] * 3, values), codegen
 
 
 @kernel
 def start(
-    driver: int, task: int, n_serial: int, n_stages: int, n_tasks: int, *values: Any
+    driver: int,
+    tasks: tuple[int, int, int],
+    n_serial: int,
+    n_stages: int,
+    n_tasks: int,
+    *values: Any,
 ) -> None:
-    """Run a task ``n_stages`` times ``n_tasks`` times.
+    """Run ``n_tasks`` tasks in each of ``n_stages`` stages.
 
     Parameters
     ----------
-    driver, task : int
-        Addresses of :func:`driver` and of the task: a function of stage, task and
-        ``values``, compiled for just their types.
+    driver : int
+        Address of :func:`driver`; it may be 0 if all stages are serial.
+    tasks : tuple of int
+        Three addresses, of which :func:`which` tells: of functions of the stage, of the
+        task's number and of views of ``values``, compiled for just their types.
     n_serial, n_stages, n_tasks : int
         How often; the first ``n_serial`` stages in this thread, the others, if any, by
         the driver.
     *values
-        Further arguments of the task.
+        Further arguments of the tasks.
     """
-    _start(driver, task, n_serial, n_stages, n_tasks, values)
+    _start(driver, tasks, n_serial, n_stages, n_tasks, view(values))

@@ -13,8 +13,9 @@ from numba import config
 
 from numba_lstm._jit import helper
 from numba_lstm._llvm import BITS
+from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.simd import MAX_ROWS, make_tile
-from numba_lstm.vectors import lanes, load, store
+from numba_lstm.memory import address, flat, lanes, load, store
 
 _tile_max, _tile_half = make_tile(MAX_ROWS), make_tile(MAX_ROWS // 2)
 
@@ -62,8 +63,8 @@ def _column_of_tiles(zero, a, a_row, a_col, b, b_row, K, c, c_row, M, width, add
             _tile_half(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, n, width, add)
 
 
-def _product(A, a, K, packed_B, C, c, n, add):
-    """Set, or with ``add`` add to, rows c to c+n of C: rows a to a+n of A, times B.
+def _product(A, a, K, packed_B, C, first, n, add):
+    """Set, or with ``add`` add to, n rows of C from ``first`` on: rows a to a+n of A, times B.
 
     Only the first K columns of A and rows of B take part. A (., K or more),
     C (., N), ``packed_B`` as :func:`pack` leaves it.
@@ -71,10 +72,10 @@ def _product(A, a, K, packed_B, C, c, n, add):
     N, size = C.shape[1], C.itemsize
     whole, K_B = panel_width(size), packed_B.size // N
     a_row, one = A.shape[1], np.int64(1)  # a literal 1 would be compiled for separately
-    a_n, c_n = A.ctypes.data + a * a_row * size, C.ctypes.data + c * N * size
+    a_n, c_n = address(A) + a * a_row * size, address(C) + first * N * size
     for j in range(0, N, whole):
         width = min(whole, N - j)
-        b_j = packed_B.ctypes.data + j * K_B * size
+        b_j = address(packed_B) + j * K_B * size
         c_j = c_n + j * size
         zero = type(C[0, 0])(0)
         _column_of_tiles(zero, a_n, a_row, one, b_j, width, K, c_j, N, n, width, add, size)
@@ -90,10 +91,10 @@ def scratch_size(M, N, itemsize):
 _scratch_size = helper(scratch_size)
 
 
-def _add_transposed_product(A, a_0, B, b_0, n, C, first, last, scratch):
+def _add_transposed_product(A, a_0, B, b_0, n, C, first, last, space):
     """Add A[a_0:a_0+n, :M]^T B[b_0:b_0+n, first:last] to C[:, first:last].
 
-    A (., M or more), B (., N), C (M, N); ``scratch`` holds :func:`scratch_size` elements.
+    A (., M or more), B (., N), C (M, N); ``space`` holds :func:`scratch_size` elements.
     """
     M, N, size, a_row = C.shape[0], B.shape[1], C.itemsize, A.shape[1]
     zero, one = type(C[0, 0])(0), np.int64(1)
@@ -102,24 +103,24 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, first, last, scratch):
     # only, whose rows probably all fall into the same few sets of the first-level cache.
     copied = _scratch_size(M, N, size) > 0
     breadth = _BREADTH * 4 // size if copied else M
-    b, a = scratch.ctypes.data, scratch.ctypes.data + _DEPTH * whole * size
+    b, a = address(space), address(space) + _DEPTH * whole * size
     for k in range(0, n, _DEPTH):
         depth = min(_DEPTH, n - k)
         for m in range(0, M, breadth):
             m_end = min(m + breadth, M)
             if copied:
-                _copy_panels(A, a_0 + k, depth, m, m_end, scratch, _DEPTH * whole, MAX_ROWS)
+                _copy_panels(A, a_0 + k, depth, m, m_end, space, _DEPTH * whole, MAX_ROWS)
             for j in range(first, last, whole):
                 width = min(whole, last - j)
-                c_j = C.ctypes.data + (m * N + j) * size
+                c_j = address(C) + (m * N + j) * size
                 if not copied:
-                    a_k = A.ctypes.data + (a_0 + k) * a_row * size
-                    b_k = B.ctypes.data + ((b_0 + k) * N + j) * size
+                    a_k = address(A) + (a_0 + k) * a_row * size
+                    b_k = address(B) + ((b_0 + k) * N + j) * size
                     _column_of_tiles(
                         *(zero, a_k, one, a_row, b_k, N, depth, c_j, N, M, width, ADD, size)
                     )
                     continue
-                _copy_panels(B, b_0 + k, depth, j, j + width, scratch, 0, whole)
+                _copy_panels(B, b_0 + k, depth, j, j + width, space, 0, whole)
                 for tile in range((m_end - m + MAX_ROWS - 1) // MAX_ROWS):
                     i = tile * MAX_ROWS
                     a_i, c_i = a + i * depth * size, c_j + i * N * size
@@ -160,7 +161,7 @@ def _pack(W, packed, first, last):
 def _pack_transposed(W, packed, first, last):
     """As :func:`pack`, of the transpose of W (N, K)."""
     N, K = W.shape
-    whole, packed = panel_width(W.itemsize), packed.reshape(-1)
+    whole, packed = panel_width(W.itemsize), flat(packed)
     for n in range(first, last, whole):
         width, q = min(whole, N - n), n * K
         for k_0 in range(0, K, 16):  # blocks that stay in the cache
@@ -169,13 +170,13 @@ def _pack_transposed(W, packed, first, last):
                     packed[q + k * width + j] = W[n + j, k]
 
 
-def _product_numpy(A, a, K, packed_B, C, c, n, add):
+def _product_numpy(A, a, K, packed_B, C, first, n, add):
     B = packed_B.reshape(-1, C.shape[1])[:K]
     for row in range(n):  # one by one, so that no row's rounding depends on the others
-        C[c + row] = A[a + row, :K] @ B + (C[c + row] if add else 0)
+        C[first + row] = A[a + row, :K] @ B + (C[first + row] if add else 0)
 
 
-def _add_transposed_product_numpy(A, a_0, B, b_0, n, C, first, last, scratch):
+def _add_transposed_product_numpy(A, a_0, B, b_0, n, C, first, last, space):
     C[:, first:last] += A[a_0 : a_0 + n, : len(C)].T @ B[b_0 : b_0 + n, first:last]
 
 
@@ -193,5 +194,6 @@ if config.DISABLE_JIT:
     product, add_transposed_product = _product_numpy, _add_transposed_product_numpy
     pack, pack_transposed = _pack_numpy, _pack_transposed_numpy
 else:
-    product, add_transposed_product = helper(_product), helper(_add_transposed_product)
+    product = linked()(_product)
+    add_transposed_product = linked("train")(_add_transposed_product)
     pack, pack_transposed = helper(_pack), helper(_pack_transposed)

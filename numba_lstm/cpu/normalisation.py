@@ -12,7 +12,9 @@ import math
 
 from numba_lstm._jit import helper
 from numba_lstm.activations import tanh
-from numba_lstm.vectors import constant, lanes, load, store, total
+from numba_lstm.cpu.linking import linked
+from numba_lstm.memory import lanes, load, store
+from numba_lstm.vectors import constant, total
 
 # Added to the variance: PyTorch's default.
 EPSILON = 1e-5
@@ -53,18 +55,18 @@ def _scale(gates, a, mean, s, normal, norm, k, H, j, n):
     store(z * load(norm, k * H + j, n) + load(norm, (SHIFT + k) * H + j, n), gates, a + j, n)
 
 
-@helper
-def normalise_gates(gates, q, normal, spread, norm, scratch, n):
+@linked("norm")
+def normalise_gates(gates, q, normal, spread, norm, hidden, n):
     """Equation (1n) for n rows; ``normal`` gets them before gains and shifts.
 
-    It may be ``gates`` itself; ``scratch``, rows of H numbers, may not.
+    It may be ``gates`` itself; ``hidden``, where room is needed, may not.
     """
     H, L, number = norm.shape[1], lanes(norm), type(norm[0, 0])
     nothing, whole, rest = load(norm, 0, H) * number(0), H - H % L, H % L
     for row in range(q, q + n):
         for k in range(4):
             a = (4 * row + k) * H
-            mean, s = _moments(gates, a, H, nothing, scratch, row * H)
+            mean, s = _moments(gates, a, H, nothing, hidden, row * H)
             spread[row, k] = s
             for j in range(0, whole, L):
                 _scale(gates, a, mean, s, normal, norm, k, H, j, L)
@@ -88,7 +90,7 @@ def _unscale(gates, a, normal, mean, slope, s, norm, k, H, j, n):
     store((d * load(norm, k * H + j, n) - (z * slope + mean)) * s, gates, a + j, n)
 
 
-@helper
+@linked("norm", "train")
 def normalise_gates_backward(gates, q, normal, spread, norm, extra, first, n):
     """Turn da of n rows into the gradient before equation (1n); add to rows of ``extra``."""
     H, L, number = norm.shape[1], lanes(norm), type(norm[0, 0])
@@ -121,7 +123,7 @@ def _output(gates, o, c, at, mean, s, norm, tanh_c, hidden, H, j, n):
     store(load(gates, o + j, n) * value, hidden, at + j, n)
 
 
-@helper
+@linked("norm")
 def normalise_cell(gates, q, c, mean, spread, norm, tanh_c, hidden, n):
     """Equation (4n) for n rows: tanh(c), and o times it, of the normalised cell."""
     H, L, number = norm.shape[1], lanes(norm), type(norm[0, 0])
@@ -151,7 +153,7 @@ def _add_change(d, z, mean, slope, s, norm, dc, at, H, j, n):
     store(load(dc, at + j, n) + change, dc, at + j, n)
 
 
-@helper
+@linked("norm", "train")
 def normalise_cell_backward(
     gates, q, c, mean, spread, norm, tanh_c, d_hidden, dc, at, extra, first, n
 ):

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 from numba_lstm._jit import helper
+from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.matmul import pack, pack_transposed, share_of
 from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells
-from numba_lstm.cpu.views import matrix
+from numba_lstm.memory import matrix
 
 
-@helper
-def pack_share(variant, combining, theta, memory, table, task, n_tasks):
+@linked()
+def pack_share(theta, memory, table, task, n_tasks):
     """Pack one task's share of the weights that a forward pass needs."""
     share = task, n_tasks
     for k in range(n_cells(table)):
         cell = cell_part(k)
         _pack(theta, memory, table, cell + CELL.W, cell + CELL.packed_W, share)
-        if variant is not None:
-            _pack(theta, memory, table, cell + CELL.W_r, cell + CELL.packed_W_r, share)
-            _pack(theta, memory, table, cell + CELL.W_d, cell + CELL.packed_W_d, share)
+        _pack(theta, memory, table, cell + CELL.W_r, cell + CELL.packed_W_r, share)
+        _pack(theta, memory, table, cell + CELL.W_d, cell + CELL.packed_W_d, share)
     _pack_transposed(theta, memory, table, HEAD.W_y, HEAD.packed_W_yT, share)
-    if combining is not None:
-        _pack(theta, memory, table, HEAD.W_a, HEAD.packed_W_a, share)
-        _pack(theta, memory, table, HEAD.W_1, HEAD.packed_W_1, share)
+    _pack(theta, memory, table, HEAD.W_a, HEAD.packed_W_a, share)
+    _pack(theta, memory, table, HEAD.W_1, HEAD.packed_W_1, share)
 
 
-@helper
-def pack_backward_share(variant, combining, theta, memory, table, task, n_tasks):
+@linked("train")
+def pack_backward_share(theta, memory, table, task, n_tasks):
     """Pack one task's share of the weights that a backward pass needs."""
     share = task, n_tasks
     for k in range(n_cells(table)):
         cell = cell_part(k)
         _pack_transposed(theta, memory, table, cell + CELL.W_h, cell + CELL.packed_W_hT, share)
         _pack_transposed(theta, memory, table, cell + CELL.W_x, cell + CELL.packed_W_xT, share)
-        if variant is not None:
-            _pack_transposed(theta, memory, table, cell + CELL.W_r, cell + CELL.packed_W_rT, share)
-            _pack_transposed(theta, memory, table, cell + CELL.W_d, cell + CELL.packed_W_dT, share)
+        _pack_transposed(theta, memory, table, cell + CELL.W_r, cell + CELL.packed_W_rT, share)
+        _pack_transposed(theta, memory, table, cell + CELL.W_d, cell + CELL.packed_W_dT, share)
     _pack(theta, memory, table, HEAD.W_y, HEAD.packed_W_y, share)
-    if combining is not None:
-        _pack_transposed(theta, memory, table, HEAD.W_a, HEAD.packed_W_aT, share)
-        _pack_transposed(theta, memory, table, HEAD.W_1, HEAD.packed_W_1T, share)
+    _pack_transposed(theta, memory, table, HEAD.W_a, HEAD.packed_W_aT, share)
+    _pack_transposed(theta, memory, table, HEAD.W_1, HEAD.packed_W_1T, share)
 
 
 @helper

@@ -14,18 +14,18 @@ import math
 
 import numpy as np
 
-from numba_lstm._jit import helper
 from numba_lstm.activations import tanh
 from numba_lstm.cpu.cells import running
+from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.matmul import SET, fill_zeros, product
 from numba_lstm.cpu.table import HEAD
-from numba_lstm.cpu.views import matrix
+from numba_lstm.memory import matrix
 
 # Indices into table.POOLING.
 NONE, MEAN, MAX, ATTENTION = range(4)
 
 
-@helper
+@linked("pools")
 def pool(theta, memory, table, ends, s, e, base, first):
     """Pool the steps of sequences s to e into rows from ``first`` on of ``pooled``."""
     kind = table[HEAD.pooling]
@@ -56,7 +56,7 @@ def pool(theta, memory, table, ends, s, e, base, first):
         n = running(ends, t, s, e, n)
 
 
-@helper
+@linked("attends")
 def _attend(theta, memory, table, ends, s, e, base):
     """Fill u and alpha for the steps of sequences s to e."""
     rows, u = matrix(memory, table, HEAD.rows), matrix(memory, table, HEAD.u)
@@ -88,7 +88,7 @@ def _attend(theta, memory, table, ends, s, e, base):
             n = running(ends, t, s, e, n)
 
 
-@helper
+@linked("pools", "train")
 def unpool(theta, memory, table, ends, s, e, base, task):
     """Pass the gradient of ``pooled`` back to every step of sequences s to e.
 
@@ -119,7 +119,7 @@ def unpool(theta, memory, table, ends, s, e, base, task):
         n = running(ends, t, s, e, n)
 
 
-@helper
+@linked("attends", "train")
 def _attend_backward(theta, memory, table, ends, s, e, base, task):
     """Gradient that reaches the steps by way of alpha; that of b_a and v to ``extra``."""
     rows, u = matrix(memory, table, HEAD.rows), matrix(memory, table, HEAD.u)

@@ -8,9 +8,6 @@ A step goes through what the cell has of these; the equations' numbers are those
     (4n)        the cell is normalised on its way to h
     (4r)        h is projected
     (4z)        some units stay as they were
-
-Whether it has them is asked twice: of an argument that may be None, a form of branch that
-Numba leaves out (nested, not joined by "and"), and of the table.
 """
 
 from __future__ import annotations
@@ -19,7 +16,14 @@ import numpy as np
 
 from numba_lstm._jit import helper
 from numba_lstm.cpu.decay import decay_cells, decay_cells_backward
-from numba_lstm.cpu.gates import activate, add_peephole_gradient, differentiate
+from numba_lstm.cpu.gates import (
+    activate,
+    activate_special,
+    add_peephole_gradient,
+    differentiate,
+    differentiate_special,
+)
+from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.matmul import SET, product
 from numba_lstm.cpu.normalisation import (
     normalise_cell,
@@ -28,48 +32,24 @@ from numba_lstm.cpu.normalisation import (
     normalise_gates_backward,
 )
 from numba_lstm.cpu.table import B_D, CELL, EXTRA, HEAD, NORM
-from numba_lstm.cpu.views import matrix
 from numba_lstm.cpu.zoneout import stay, stay_backward
-from numba_lstm.vectors import lanes, load, store
+from numba_lstm.memory import lanes, load, matrix, store
 
 
 @helper
-def _gates_of(gated, theta, memory, table, cell):
+def _variant_of(theta, memory, table, cell):
     """What is special about a cell's gates, as gates.py takes it."""
-    if gated is None:
-        return None
     peephole = matrix(theta if table[cell + CELL.peeps] else memory, table, cell + CELL.peephole)
     limit = matrix(memory, table, HEAD.constants)[0, 0]
     return peephole, limit, table[cell + CELL.coupled] != 0
 
 
-@helper
+@linked("special")
 def advance(
-    gated,
-    normed,
-    projects,
-    zones,
-    decays,
-    theta,
-    memory,
-    table,
-    cell,
-    decay,
-    starts,
-    i,
-    t,
-    gap,
-    previous,
-    q,
-    at,
-    x_size,
-    following,
-    m,
-    n,
+    theta, memory, table, cell, decay, starts, i, t, gap, previous, q, at, x_size, following, m, n
 ):
     """One step of n sequences from i on: pre-activations become h and c.
 
-    The first five are None where nothing of the kind is to be compiled: see parallel.py.
     They are in rows from q on; c_{t-1} is in rows from ``previous`` on, h goes to rows from
     ``at`` on and that of the first m to rows of xh from ``following`` on. ``starts`` and
     ``decay`` are those of the inputs; step ``gap`` has what comes before this one, step t.
@@ -83,46 +63,46 @@ def advance(
     )
     spread, column = matrix(memory, table, cell + CELL.spread), table[cell + CELL.h_column]
     zero, c_prev, before = np.int64(0), c, previous
-    if decays is not None:  # noqa: SIM102
-        if table[cell + CELL.decays]:
-            decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n)
-            c_prev, before = matrix(memory, table, cell + CELL.begun), q
-    if normed is not None:  # noqa: SIM102
-        if table[cell + CELL.normed]:
-            normal = matrix(memory, table, cell + CELL.normal)
-            normalise_gates(gates, q, normal, spread, norm, hidden, n)
+    if table[cell + CELL.decays]:
+        decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n)
+        c_prev, before = matrix(memory, table, cell + CELL.begun), q
+    if table[cell + CELL.normed]:
+        normal = matrix(memory, table, cell + CELL.normal)
+        normalise_gates(gates, q, normal, spread, norm, hidden, n)
     # What is yet to become h waits in ``hidden``.
     staged = hidden.size > 0
     to, row, first, n_then = (hidden, q, zero, zero) if staged else (h, at, column, m)
-    what = _gates_of(gated, theta, memory, table, cell)
-    activate(
-        *(what, gates, q, c_prev, before, new_c, q, tanh_c, to, row, first),
-        *(xh, x_size, following, n_then, n),
-    )
+    if table[cell + CELL.gated]:
+        activate_special(
+            *(gates, q, c_prev, before, new_c, q, tanh_c, to, row, first),
+            *(xh, x_size, following, n_then, n, _variant_of(theta, memory, table, cell)),
+        )
+    else:
+        activate(
+            *(gates, q, c_prev, before, new_c, q, tanh_c, to, row, first),
+            *(xh, x_size, following, n_then, n),
+        )
     if not staged:
         return
-    if normed is not None:  # noqa: SIM102
-        if table[cell + CELL.normed]:
-            mean = matrix(memory, table, cell + CELL.mean)
-            normalise_cell(gates, q, new_c, mean, spread, norm, tanh_c, hidden, n)
+    if table[cell + CELL.normed]:
+        mean = matrix(memory, table, cell + CELL.mean)
+        normalise_cell(gates, q, new_c, mean, spread, norm, tanh_c, hidden, n)
     H, R, width = hidden.shape[1], xh.shape[1], h.shape[1]
     P, new_h, row = H, hidden, q
-    if projects is not None:  # noqa: SIM102
-        if table[cell + CELL.projects]:
-            P, new_h, row = h.shape[1], h, at
-            packed = matrix(memory, table, cell + CELL.packed_W_r)
-            product(hidden, q, H, packed, h, at, n, SET)
-    if zones is not None:  # noqa: SIM102
-        if table[cell + CELL.zones]:
-            which = np.int64(1)
-            stay(
-                *(memory, table, cell, i, t, which, c_prev, before * H, H, new_c, q * H),
-                *(c, q * H, H, H, n),
-            )
-            stay(
-                *(memory, table, cell, i, t, zero, xh, q * R + x_size, R, new_h, row * P),
-                *(h, at * width + column, width, P, n),
-            )
+    if table[cell + CELL.projects]:
+        P, new_h, row = h.shape[1], h, at
+        packed = matrix(memory, table, cell + CELL.packed_W_r)
+        product(hidden, q, H, packed, h, at, n, SET)
+    if table[cell + CELL.zones]:
+        which = np.int64(1)
+        stay(
+            *(memory, table, cell, i, t, which, c_prev, before * H, H, new_c, q * H),
+            *(c, q * H, H, H, n),
+        )
+        stay(
+            *(memory, table, cell, i, t, zero, xh, q * R + x_size, R, new_h, row * P),
+            *(h, at * width + column, width, P, n),
+        )
     if not (table[cell + CELL.zones] or table[cell + CELL.projects]):
         _copy(hidden, q, zero, h, at, column, n, P)
     _copy(h, at, column, xh, following, x_size, m, P)
@@ -138,27 +118,8 @@ def _copy(A, a, a_column, B, b, b_column, n, width):
             store(load(A, source + j, width - j), B, to + j, width - j)
 
 
-@helper
-def retreat(
-    gated,
-    normed,
-    projects,
-    zones,
-    decays,
-    theta,
-    memory,
-    table,
-    cell,
-    decay,
-    starts,
-    i,
-    t,
-    gap,
-    previous,
-    p,
-    task,
-    n,
-):
+@linked("special", "train")
+def retreat(theta, memory, table, cell, decay, starts, i, t, gap, previous, p, task, n):
     """Back through :func:`advance`, for n sequences from i on, whose step is in rows from p on.
 
     The gates become da; dh and dc, in rows from i on, become what reaches h_t from within
@@ -176,60 +137,55 @@ def retreat(
     )
     extra, first, zero = matrix(memory, table, cell + CELL.extra), EXTRA * task, np.int64(0)
     c_prev, before = c, previous
-    if decays is not None:  # noqa: SIM102
-        if table[cell + CELL.decays]:
-            c_prev, before = matrix(memory, table, cell + CELL.begun), p
-    if zones is not None:  # noqa: SIM102
-        if table[cell + CELL.zones]:
-            kept_dh = matrix(memory, table, cell + CELL.kept_dh)
-            kept_dc = matrix(memory, table, cell + CELL.kept_dc)
-            stay_backward(memory, table, cell, i, t, zero, dh, kept_dh, n)
-            stay_backward(memory, table, cell, i, t, np.int64(1), dc, kept_dc, n)
+    if table[cell + CELL.decays]:
+        c_prev, before = matrix(memory, table, cell + CELL.begun), p
+    if table[cell + CELL.zones]:
+        kept_dh = matrix(memory, table, cell + CELL.kept_dh)
+        kept_dc = matrix(memory, table, cell + CELL.kept_dc)
+        stay_backward(memory, table, cell, i, t, zero, dh, kept_dh, n)
+        stay_backward(memory, table, cell, i, t, np.int64(1), dc, kept_dc, n)
     d_hidden = dh
-    if projects is not None:  # noqa: SIM102
-        if table[cell + CELL.projects]:
-            d_h, d_hidden = (
-                matrix(memory, table, cell + CELL.d_h),
-                matrix(memory, table, cell + CELL.d_hidden),
-            )
-            _copy(dh, i, zero, d_h, p, zero, n, dh.shape[1])
-            packed = matrix(memory, table, cell + CELL.packed_W_rT)
-            product(dh, i, dh.shape[1], packed, d_hidden, i, n, SET)
-    if normed is not None:  # noqa: SIM102
-        if table[cell + CELL.normed]:
-            mean = matrix(memory, table, cell + CELL.mean)
-            normalise_cell_backward(
-                gates,
-                p,
-                new_c,
-                mean,
-                spread,
-                norm,
-                tanh_c,
-                d_hidden,
-                dc,
-                i,
-                extra,
-                first + NORM,
-                n,
-            )
-    what = _gates_of(gated, theta, memory, table, cell)
-    differentiate(what, gates, p, c_prev, before, tanh_c, d_hidden, dc, i, n)
-    if gated is not None:  # noqa: SIM102 - Numba leaves out a branch of this form only
-        if table[cell + CELL.peeps]:
-            add_peephole_gradient(gates, p, c_prev, before, new_c, extra, first, n)
-    if normed is not None:  # noqa: SIM102
-        if table[cell + CELL.normed]:
-            normal = matrix(memory, table, cell + CELL.normal)
-            normalise_gates_backward(gates, p, normal, spread, norm, extra, first + NORM, n)
-    if zones is not None:  # noqa: SIM102
-        if table[cell + CELL.zones]:
-            add_rows(kept_dc, i, dc, i, n)
-    if decays is not None:  # noqa: SIM102
-        if table[cell + CELL.decays]:
-            decay_cells_backward(
-                theta, memory, table, cell, decay, starts, i, gap, previous, first + B_D, n
-            )
+    if table[cell + CELL.projects]:
+        d_h, d_hidden = (
+            matrix(memory, table, cell + CELL.d_h),
+            matrix(memory, table, cell + CELL.d_hidden),
+        )
+        _copy(dh, i, zero, d_h, p, zero, n, dh.shape[1])
+        packed = matrix(memory, table, cell + CELL.packed_W_rT)
+        product(dh, i, dh.shape[1], packed, d_hidden, i, n, SET)
+    if table[cell + CELL.normed]:
+        mean = matrix(memory, table, cell + CELL.mean)
+        normalise_cell_backward(
+            gates,
+            p,
+            new_c,
+            mean,
+            spread,
+            norm,
+            tanh_c,
+            d_hidden,
+            dc,
+            i,
+            extra,
+            first + NORM,
+            n,
+        )
+    if table[cell + CELL.gated]:
+        variant = _variant_of(theta, memory, table, cell)
+        differentiate_special(gates, p, c_prev, before, tanh_c, d_hidden, dc, i, n, variant)
+    else:
+        differentiate(gates, p, c_prev, before, tanh_c, d_hidden, dc, i, n)
+    if table[cell + CELL.peeps]:
+        add_peephole_gradient(gates, p, c_prev, before, new_c, extra, first, n)
+    if table[cell + CELL.normed]:
+        normal = matrix(memory, table, cell + CELL.normal)
+        normalise_gates_backward(gates, p, normal, spread, norm, extra, first + NORM, n)
+    if table[cell + CELL.zones]:
+        add_rows(kept_dc, i, dc, i, n)
+    if table[cell + CELL.decays]:
+        decay_cells_backward(
+            theta, memory, table, cell, decay, starts, i, gap, previous, first + B_D, n
+        )
 
 
 @helper
@@ -243,7 +199,7 @@ def add_rows(A, a, B, b, n):
             store(both, B, to + j, width - j)
 
 
-@helper
+@linked("special")
 def mask_rows(mask, i, A, row, n, column):
     """Multiply n rows of A, from ``column`` on, by rows of a mask, if there is one."""
     L, width, R = lanes(A), mask.shape[1], A.shape[1]
@@ -255,7 +211,7 @@ def mask_rows(mask, i, A, row, n, column):
                 store(kept, A, to + j, width - j)
 
 
-@helper
+@linked("special")
 def keep_ends(memory, table, cell, i, at, q, n):
     """Put what n sequences end with where it is asked for: h of rows ``at``, c of rows q."""
     h_end, c_end = (
@@ -269,7 +225,7 @@ def keep_ends(memory, table, cell, i, at, q, n):
         _copy(c, q, zero, c_end, i, zero, n, c_end.shape[1])
 
 
-@helper
+@linked("special", "train")
 def add_kept(memory, table, cell, i, n):
     """Add to dh of n sequences what reaches h_{t-1} of units that stayed as they were."""
     if table[cell + CELL.zones]:

@@ -84,6 +84,8 @@ class CellColumns(NamedTuple):
         Gradients of units that stay as they were.
     h_column, column : int
         Columns.
+    special, gated : bool
+        Whether steps are other than plain, and whether gates are.
     coupled : bool
         Whether the gates are coupled.
     peeps, learned : bool
@@ -98,8 +100,8 @@ class CellColumns(NamedTuple):
         Whether its layer's outputs are kept at every step, or at the last only.
     second, last : bool
         Whether it is the second and whether it is the last direction of its layer.
-    merges, residual : bool
-        Whether the layer's outputs are other than h: merged, or with its inputs added.
+    joins, merges, residual : bool
+        Whether the layer's outputs are other than h; merged; with its inputs added.
     divisor : int
         What h is divided by in the outputs: 1, or 2 for the mean.
     normed, projects, decays, zones : bool
@@ -154,6 +156,8 @@ class CellColumns(NamedTuple):
     kept_dc: Any
     h_column: int
     column: int
+    special: bool
+    gated: bool
     coupled: bool
     peeps: bool
     learned: bool
@@ -163,6 +167,7 @@ class CellColumns(NamedTuple):
     every_step: bool
     second: bool
     last: bool
+    joins: bool
     merges: bool
     residual: bool
     divisor: int
@@ -285,3 +290,9 @@ def part_of_cell(k: int) -> int:
 
 
 cell_part = helper(part_of_cell)  # which Python cannot call
+
+
+@helper
+def number_of_cell(cell):
+    """Return k of the cell whose part begins at ``cell``."""
+    return (cell - _HEAD_SIZE) // _CELL_SIZE

@@ -1,9 +1,9 @@
-"""What the kernels take: inputs, targets, and the buffers that they work in."""
+"""The buffers that the kernels work in, kept from batch to batch."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,53 +15,6 @@ from numba_lstm.parameters import Layout
 _KEPT_BYTES = 2**22
 _kept = threading.local()
 _KEPT = {Needs("predict"), Needs("predict", given_state=True)}
-
-
-class Inputs(NamedTuple):
-    """A batch's inputs, as the kernels take them.
-
-    Attributes
-    ----------
-    memory : ndarray of uint8
-        The bytes of a batch's ``values``, float32 or float64.
-    itemsize : int
-        4 or 8: which of them.
-    starts : ndarray of int64 of shape (B,)
-        As in :class:`Batch`.
-    ends : ndarray of int64 of shape (B + 1,)
-        0, and the number of time steps of all sequences up to each one; the last is S.
-    mean, inverse_scale : ndarray of float64 of shape (F,)
-        Standardisation.
-    decay : ndarray of float64 of shape (M,) or (0,)
-        As in :class:`Batch`.
-    """
-
-    memory: np.ndarray
-    itemsize: int
-    starts: np.ndarray
-    ends: np.ndarray
-    mean: np.ndarray
-    inverse_scale: np.ndarray
-    decay: np.ndarray
-
-
-class Targets(NamedTuple):
-    """A batch's targets, in the order of the outputs, and the loss.
-
-    Attributes
-    ----------
-    y : ndarray of shape (Q, K) or (Q, 1)
-        Targets; packed rows, where each step has an output.
-    weight : ndarray of shape (Q,)
-        Their weights.
-    kind, parameter : int, float
-        The loss; see losses.py.
-    """
-
-    y: np.ndarray
-    weight: np.ndarray
-    kind: int
-    parameter: float
 
 
 class Buffers:

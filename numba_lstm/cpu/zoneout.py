@@ -12,9 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from numba_lstm._jit import helper
-from numba_lstm.cpu.table import HEAD
-from numba_lstm.cpu.views import matrix
-from numba_lstm.vectors import constant, drawn, hashed, lanes, load, store
+from numba_lstm.cpu.linking import linked
+from numba_lstm.cpu.table import HEAD, number_of_cell
+from numba_lstm.memory import lanes, load, matrix, store
+from numba_lstm.vectors import constant, drawn, hashed
 
 _U32 = np.uint32
 
@@ -24,7 +25,7 @@ def _key(table, cell, i, t, which):
     """Key of the draws for one sequence's h (which 0) or c (1) at one step of one cell."""
     key = hashed(_U32(table[HEAD.seed] & 0xFFFFFFFF))
     key = hashed(_U32(key ^ _U32(table[HEAD.seed] >> 32)))
-    key = hashed(_U32(key ^ _U32(2 * cell + which)))
+    key = hashed(_U32(key ^ _U32(2 * number_of_cell(cell) + which)))
     key = hashed(_U32(key ^ _U32(i)))
     return hashed(_U32(key ^ _U32(t + table[HEAD.first_step])))
 
@@ -38,7 +39,7 @@ def _chances(memory, table, which, like):
     return _U32(0), type(like)(probability)
 
 
-@helper
+@linked("zoneout")
 def stay(memory, table, cell, i, t, which, old, o, o_width, new, a, to, b, b_width, width, n):
     """Mix rows of h (``which`` is 0) or c (1) of n sequences, from i on, with those before.
 
@@ -59,7 +60,7 @@ def stay(memory, table, cell, i, t, which, old, o, o_width, new, a, to, b, b_wid
             store(value, to, b + r * b_width + j, width - j)
 
 
-@helper
+@linked("zoneout", "train")
 def stay_backward(memory, table, cell, i, t, which, d, kept, n):
     """Part d, rows from i on, between the state before, ``kept``, and the new one."""
     L, width = lanes(d), d.shape[1]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from numba_lstm.losses import loss_rows, null_output
+from numba_lstm.losses import all_losses, null_output
 from numba_lstm.network import Network
 from numba_lstm.training.carrier import Carrier
 from numba_lstm.training.data import Dataset
@@ -196,7 +196,7 @@ def _total_loss(network, out, y, weight):
     """Weighted sum of the loss over outputs."""
     kind, parameter = network.loss, network.loss_parameter
     rows = np.empty(len(out), out.dtype)
-    loss_rows(kind, parameter, out, y, weight, np.empty_like(out), rows, 0, len(out))
+    all_losses(kind, parameter, out, y, weight, np.empty_like(out), rows)
     return float(rows.sum(dtype=np.float64))
 
 
