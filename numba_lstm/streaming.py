@@ -275,7 +275,7 @@ class Stream:
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        link(self._theta.dtype, set(self._layout.parts))
+        link(self._theta.dtype, self._layout.parts)
 
     def _parts(self):
         """Views of h of every layer, beside the inputs, and of c."""

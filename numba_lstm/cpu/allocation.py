@@ -113,8 +113,8 @@ def allocate(
 ) -> Workspace:
     """Make a workspace; what nobody needs has no rows. See :class:`Buffers`."""
     # Kernels need a workspace, and what is linked.
-    parts = set(layout.parts) | ({"train"} if needs.purpose == "train" else set())
-    link(dtype, parts | ({"special"} if needs.special else set()))
+    asked = {"train": needs.purpose == "train", "special": needs.special}
+    link(dtype, layout.parts | {name for name, there in asked.items() if there})
     room, trains = _Room(), needs.purpose == "train"
     rows = B + n_tasks * GAP if needs.purpose == "predict" else S  # of what a step computes
     widths = layout.widths

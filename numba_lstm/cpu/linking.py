@@ -9,7 +9,7 @@ name (docs/design.md has what that gains; a call costs 2 nanoseconds).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -93,7 +93,7 @@ def linked(*parts: str) -> Callable:
     return decorate
 
 
-def link(dtype: np.dtype, parts: set[str]) -> None:
+def link(dtype: np.dtype, parts: Set[str]) -> None:
     """Make sure that what a network of such parts needs can be called.
 
     Parameters

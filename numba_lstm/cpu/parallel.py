@@ -207,4 +207,4 @@ def run(
 
 
 # Where the compiled tasks lie: looking up the types of their arguments takes 0.2 ms.
-_addresses: dict[Any, int] = {}
+_addresses: dict[Any, Any] = {}
