@@ -51,6 +51,11 @@ def check_times(times: Any, sequences: Sequences, name: str = "times") -> tuple[
         raise ValueError(
             f"{name} has {len(parts)} sequences and X has {N}; each needs the times of its steps."
         )
+    if isinstance(parts, np.ndarray) and parts.shape == (N, lengths[0]) and np.ptp(lengths) == 0:
+        moments = as_times(parts, name)
+        gaps = np.diff(elapsed(moments.T), axis=0, prepend=0)
+        if (np.isfinite(gaps) & (gaps >= 0)).all():  # what is wrong is looked for below
+            return gaps.T.reshape(-1), kind_of(moments)
     rows, kinds = [], set()
     for i, part in enumerate(parts):
         moments = as_times(part, f"{name}[{i}]")

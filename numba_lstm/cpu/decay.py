@@ -33,11 +33,6 @@ def decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, 
             _decay(c, short, source, b_d, change, begun, to, j, L)
         if rest:
             _decay(c, short, source, b_d, change, begun, to, whole, rest)
-    if table[cell + CELL.keeps]:
-        # Of a last step nothing decays: its rows shall add nothing to the gradient.
-        nothing = load(b_d, 0, H) * number(0)
-        for j in range(q * H, (q + n) * H, L):
-            store(nothing, short, j, (q + n) * H - j)
 
 
 @helper(inline=True)

@@ -24,7 +24,7 @@ from numba_lstm.cpu.gates import (
     differentiate_special,
 )
 from numba_lstm.cpu.linking import linked
-from numba_lstm.cpu.matmul import SET, product
+from numba_lstm.cpu.matmul import SET, fill_zeros, product
 from numba_lstm.cpu.normalisation import (
     normalise_cell,
     normalise_cell_backward,
@@ -223,6 +223,10 @@ def keep_ends(memory, table, cell, i, at, q, n):
         zero = np.int64(0)
         _copy(h, at, table[cell + CELL.h_column], h_end, i, zero, n, h_end.shape[1])
         _copy(c, q, zero, c_end, i, zero, n, c_end.shape[1])
+    if table[cell + CELL.keeps] and table[cell + CELL.decays]:
+        # Of a last step nothing decays: its rows shall add nothing to the gradient.
+        short = matrix(memory, table, cell + CELL.short)
+        fill_zeros(short, q, n, np.int64(0), short.shape[1])
 
 
 @linked("special", "train")
