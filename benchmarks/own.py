@@ -41,14 +41,19 @@ def variants(options):
 
     def ask(worker, case):
         request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "batches": 16}
-        return worker.ask("train", goal=options.goal, **request, **VARIANTS[case[0]])
+        # Each beside a plain one of its own: in between the machine's speed changes.
+        plain, seconds = (
+            worker.ask("train", goal=options.goal, **request, **VARIANTS[name])
+            for name in ("plain", case[0])
+        )
+        return seconds / plain
 
     answers = take_turns(["ours"], [(name,) for name in VARIANTS], options.rounds, ask)
-    medians = {case[0]: statistics.median(found["ours"]) for case, found in answers.items()}
-    print(f"\nTraining at {B}, {T}, {F}, {H}: time of a batch, of the plain LSTM's\n")
-    for name, value in medians.items():
-        print(f"{value / medians['plain']:6.2f}  {name}")
-    return medians
+    print(f"\nTraining at {B}, {T}, {F}, {H}: time of a batch, of the plain LSTM's (range)\n")
+    for (name,), found in answers.items():
+        ratios = found["ours"]
+        print(f"{statistics.median(ratios):6.2f}  {name} ({min(ratios):.2f}..{max(ratios):.2f})")
+    return {name: found["ours"] for (name,), found in answers.items()}
 
 
 def long(options):
