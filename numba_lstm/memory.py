@@ -1,4 +1,4 @@
-"""Memory as compiled code sees it: views of numbers and matrices, loads and stores.
+"""Memory as compiled code sees it: views of numbers and of matrices.
 
 Numba's arrays count references, wrap negative indices around and carry nine numbers
 each through every call, which takes time to compile and to run (docs/design.md). A view
@@ -18,7 +18,6 @@ import operator
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin, lower_getattr
@@ -32,9 +31,6 @@ from numba.core.typing.templates import (
 )
 from numba.extending import models, register_model, type_callable
 from numba.np import arrayobj
-
-from numba_lstm._llvm import BITS, emit_load, emit_store, first_lanes, llvm_vector
-from numba_lstm.vectors import Vector
 
 
 class View(types.Type):
@@ -74,7 +70,7 @@ def _make(context, builder, kind, data, sizes):
     return result._getvalue()
 
 
-def _parts(context, builder, kind, value):
+def parts_of(context, builder, kind, value):
     """Return a view's pointer and its sizes."""
     parts = cgutils.create_struct_proxy(kind)(context, builder, value)
     return parts.data, [getattr(parts, name) for name in _SIZES[: kind.ndim]]
@@ -158,8 +154,8 @@ def _type_matrix(context):
 
 @lower_builtin(matrix, View, View, types.Integer)
 def _lower_matrix(context, builder, sig, args):
-    data, _ = _parts(context, builder, sig.args[0], args[0])
-    table, _ = _parts(context, builder, sig.args[1], args[1])
+    data, _ = parts_of(context, builder, sig.args[0], args[0])
+    table, _ = parts_of(context, builder, sig.args[1], args[1])
     k = context.cast(builder, args[2], sig.args[2], types.intp)
     start, *sizes = (
         builder.load(builder.gep(table, [builder.add(k, k.type(i))])) for i in range(3)
@@ -186,12 +182,12 @@ class _Attributes(AttributeTemplate):
 
 @lower_getattr(View, "shape")
 def _lower_shape(context, builder, kind, value):
-    return cgutils.pack_array(builder, _parts(context, builder, kind, value)[1])
+    return cgutils.pack_array(builder, parts_of(context, builder, kind, value)[1])
 
 
 @lower_getattr(View, "size")
 def _lower_size(context, builder, kind, value):
-    first, *others = _parts(context, builder, kind, value)[1]
+    first, *others = parts_of(context, builder, kind, value)[1]
     return builder.mul(first, others[0]) if others else first
 
 
@@ -232,7 +228,7 @@ class _SetItem(AbstractTemplate):
 
 def _locate(context, builder, sig, args):
     """Return a pointer to what an index gives, and the sizes from its axis on."""
-    data, sizes = _parts(context, builder, sig.args[0], args[0])
+    data, sizes = parts_of(context, builder, sig.args[0], args[0])
     kinds, indices = [sig.args[1]], [args[1]]
     if isinstance(sig.args[1], types.BaseTuple):
         kinds, indices = list(sig.args[1]), cgutils.unpack_tuple(builder, args[1])
@@ -277,7 +273,7 @@ def _type_flat(context):
 
 @lower_builtin(flat, View)
 def _lower_flat(context, builder, sig, args):
-    data, _ = _parts(context, builder, sig.args[0], args[0])
+    data, _ = parts_of(context, builder, sig.args[0], args[0])
     size = _lower_size(context, builder, sig.args[0], args[0])
     return _make(context, builder, sig.return_type, data, [size])
 
@@ -294,118 +290,5 @@ def _type_address(context):
 
 @lower_builtin(address, View)
 def _lower_address(context, builder, sig, args):
-    data, _ = _parts(context, builder, sig.args[0], args[0])
+    data, _ = parts_of(context, builder, sig.args[0], args[0])
     return builder.ptrtoint(data, context.get_value_type(types.intp))
-
-
-# -- vectors ------------------------------------------------------------------------
-
-
-def lanes(array: np.ndarray) -> int:
-    """Elements of an array's dtype in a vector."""
-    return BITS // 8 // array.itemsize
-
-
-@type_callable(lanes)
-def _type_lanes(context):
-    return lambda array: types.intp
-
-
-@lower_builtin(lanes, View)
-def _lower_lanes(context, builder, sig, args):
-    return context.get_constant(types.intp, BITS // sig.args[0].dtype.bitwidth)
-
-
-def load(array: np.ndarray, start: int, n: int) -> Any:
-    """Load ``n`` elements of a C-contiguous array, from its element ``start`` on.
-
-    Lanes from n on are zero; with n at least the number of lanes, all are loaded.
-    Bounds are not checked.
-    """
-    vector, n = np.zeros(lanes(array), array.dtype), min(n, lanes(array))
-    vector[:n] = array.reshape(-1)[start : start + n]
-    return vector
-
-
-def store(vector: Any, array: np.ndarray, start: int, n: int) -> None:
-    """Store the first ``n`` lanes of a vector; see :func:`load`."""
-    n = min(n, lanes(array))
-    array.reshape(-1)[start : start + n] = vector[:n]
-
-
-@type_callable(load)
-def _type_load(context):
-    return lambda array, start, n: Vector(array.dtype) if isinstance(array, View) else None
-
-
-@type_callable(store)
-def _type_store(context):
-    return lambda vector, array, start, n: types.none
-
-
-def _pointer(context, builder, kind, value, start):
-    return builder.gep(_parts(context, builder, kind, value)[0], [start])
-
-
-@lower_builtin(load, View, types.Integer, types.Integer)
-def _lower_load(context, builder, sig, args):
-    vector = llvm_vector(sig.return_type.dtype)
-    pointer = _pointer(context, builder, sig.args[0], *args[:2])
-    whole = builder.icmp_signed(">=", args[2], ir.Constant(args[2].type, vector.count))
-    with builder.if_else(whole) as (all_lanes, some_lanes):
-        with all_lanes:
-            value, block = emit_load(builder, vector, pointer), builder.block
-        with some_lanes:
-            mask = first_lanes(builder, args[2], vector.count)
-            part, part_block = emit_load(builder, vector, pointer, mask), builder.block
-    result = builder.phi(vector)
-    result.add_incoming(value, block)
-    result.add_incoming(part, part_block)
-    return result
-
-
-@lower_builtin(store, Vector, View, types.Integer, types.Integer)
-def _lower_store(context, builder, sig, args):
-    value, array, start, n = args
-    pointer = _pointer(context, builder, sig.args[1], array, start)
-    whole = builder.icmp_signed(">=", n, ir.Constant(n.type, value.type.count))
-    with builder.if_else(whole) as (all_lanes, some_lanes):
-        with all_lanes:
-            emit_store(builder, value, pointer)
-        with some_lanes:
-            mask = first_lanes(builder, n, value.type.count)
-            emit_store(builder, value, pointer, mask)
-    return context.get_dummy_value()
-
-
-def read_real(memory: np.ndarray, place: int, itemsize: int) -> float:
-    """Read a float32 (``itemsize`` 4) or a float64 (8) at a byte of ``memory``.
-
-    So that data in either precision reach the same compiled kernels. Bounds are not
-    checked.
-    """
-    kind = np.float64 if itemsize == 8 else np.float32
-    return np.float64(memory[place : place + itemsize].view(kind)[0])
-
-
-@type_callable(read_real)
-def _type_read_real(context):
-    return lambda memory, place, itemsize: types.float64
-
-
-@lower_builtin(read_real, View, types.Integer, types.Integer)
-def _lower_read_real(context, builder, sig, args):
-    memory, place, itemsize = args
-    byte = _pointer(context, builder, sig.args[0], memory, place)
-    wide, narrow = ir.DoubleType(), ir.FloatType()
-    is_wide = builder.icmp_signed("==", itemsize, ir.Constant(itemsize.type, 8))
-    with builder.if_else(is_wide) as (double, single):
-        with double:
-            value, block = builder.load(builder.bitcast(byte, wide.as_pointer())), builder.block
-        with single:
-            short = builder.load(builder.bitcast(byte, narrow.as_pointer()))
-            longer, longer_block = builder.fpext(short, wide), builder.block
-    result = builder.phi(wide)
-    result.add_incoming(value, block)
-    result.add_incoming(longer, longer_block)
-    return result

@@ -6,8 +6,6 @@ Everything that trains a network, whatever the optimiser, calls the one
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from numba_lstm.cpu import parallel
@@ -19,41 +17,13 @@ from numba_lstm.cpu.workspace import Buffers
 from numba_lstm.memory import matrix
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
+from numba_lstm.states import State, States
 from numba_lstm.windows import recomputed_loss_and_grad
 
 # Weights that one thread packs in some 10 microseconds.
 _FEW_WEIGHTS = 50_000
 
 _NO_DECAY = np.empty(0)
-
-
-class States(NamedTuple):
-    """What a layer holds at every step of a batch, sequence after sequence.
-
-    Attributes
-    ----------
-    h, c : ndarray of shape (S, H)
-        Hidden state and cell after each step; of two directions side by side.
-    gates : ndarray of shape (S, 4H)
-        The activated gates i, f, g, o, each like h.
-    """
-
-    h: np.ndarray
-    c: np.ndarray
-    gates: np.ndarray
-
-
-class State(NamedTuple):
-    """What the cells hold between two time steps.
-
-    Attributes
-    ----------
-    h, c : list of ndarray of shape (B, P) and (B, H)
-        For each cell the hidden state and the cell of each sequence.
-    """
-
-    h: list[np.ndarray]
-    c: list[np.ndarray]
 
 
 class Network:

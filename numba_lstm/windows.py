@@ -20,7 +20,8 @@ import numpy as np
 from numba_lstm.sequences import Batch
 
 if TYPE_CHECKING:
-    from numba_lstm.network import Network, State
+    from numba_lstm.network import Network
+    from numba_lstm.states import State
 
 
 def windows(batch: Batch, n_steps: int, per_step: bool) -> Iterator[tuple[int, Batch]]:
@@ -60,23 +61,6 @@ def windows(batch: Batch, n_steps: int, per_step: bool) -> Iterator[tuple[int, B
         yield first, Batch(batch.values, batch.starts[:n] + first, steps, *part, batch.decay)
 
 
-def first_rows(state: State, n: int) -> State:
-    """Return views on the first n sequences of a state."""
-    return type(state)(*([part[:n] for part in parts] for parts in state))
-
-
-def copy_state(state: State) -> State:
-    """Return a copy of a state."""
-    return type(state)(*([part.copy() for part in parts] for parts in state))
-
-
-def put_state(state: State, into: State) -> None:
-    """Write a state over the first sequences of another."""
-    for parts, targets in zip(state, into, strict=True):
-        for part, target in zip(parts, targets, strict=True):
-            target[: len(part)] = part
-
-
 def recomputed_loss_and_grad(
     network: Network,
     theta: np.ndarray,
@@ -102,28 +86,32 @@ def recomputed_loss_and_grad(
     """
     n_steps = math.isqrt(int(batch.lengths[0]) - 1) + 1
     parts = list(windows(batch, n_steps, network.per_step))
-    now = network.first_state(theta, len(batch.lengths)) if state is None else copy_state(state)
+    now = (
+        network.first_state(theta, len(batch.lengths))
+        if state is None
+        else state.rows(slice(None))
+    )
     begins = [state]
     for (first_step, part), (_, following) in itertools.pairwise(parts):
-        network.advance(theta, part, first_rows(now, len(part.lengths)), seed, first_step)
-        begins.append(copy_state(first_rows(now, len(following.lengths))))
+        network.advance(theta, part, now.first(len(part.lengths)), seed, first_step)
+        begins.append(now.rows(slice(len(following.lengths))))
     grad[...] = 0
     total, window_grad, d_later = 0.0, np.empty_like(grad), None
     for (first_step, part), begin in zip(parts[::-1], begins[::-1], strict=True):
         n = len(part.lengths)
         d_state = network.no_state(n)
         if d_later is not None:
-            put_state(d_later, d_state)
+            d_state.put(slice(len(d_later.h[0])), d_later)
         last = end is not None and d_later is None
         total += network.loss_and_grad_of_window(
             *(theta, part, window_grad, seed),
             state=begin,
-            end=first_rows(now, n) if last else None,
+            end=now.first(n) if last else None,
             d_state=d_state,
             first_step=first_step,
         )
         grad += window_grad
         d_later = d_state
     if end is not None:
-        put_state(now, end)
+        end.put(slice(None), now)
     return total

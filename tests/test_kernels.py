@@ -15,7 +15,8 @@ from numba_lstm.cpu import gates as gate_loops
 from numba_lstm.cpu import matmul
 from numba_lstm.cpu.linking import link
 from numba_lstm.cpu.simd import MAX_ROWS
-from numba_lstm.memory import lanes, load, store, view
+from numba_lstm.loads import lanes, load, store
+from numba_lstm.memory import view
 from numba_lstm.parameters import Layout, initialise
 from numba_lstm.training.optimizers import Optimizer, SolverSettings
 from numba_lstm.training.schedules import Schedule

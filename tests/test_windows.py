@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_stacks import EVERYTHING, VARIANTS
 
-from numba_lstm.windows import copy_state, first_rows, put_state, windows
+from numba_lstm.windows import windows
 
 CASES = {
     "plain": {"H": (5,)},
@@ -66,11 +66,11 @@ def test_windows_go_on_as_one_long_pass(make_problem, case, lengths, per_step):
     total, state = 0.0, None
     for _, part in windows(p.batch, 4, per_step):
         n = len(part.lengths)
-        begin = None if state is None else copy_state(first_rows(state, n))
+        begin = None if state is None else state.rows(slice(n))
         state = p.network.no_state(B) if state is None else state
         end = p.network.no_state(n)
         total += p.network.loss_and_grad(p.theta, part, state=begin, end=end)[0]
-        put_state(end, state)
+        state.put(slice(n), end)
     assert total == pytest.approx(expected, rel=1e-12)
     for found, parts in zip(state, whole, strict=True):
         for one, other in zip(found, parts, strict=True):

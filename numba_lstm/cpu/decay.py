@@ -10,7 +10,8 @@ from numba_lstm.activations import tanh
 from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.table import CELL
-from numba_lstm.memory import lanes, load, matrix, store
+from numba_lstm.loads import lanes, load, store
+from numba_lstm.memory import matrix
 from numba_lstm.vectors import constant
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from numba_lstm._jit import helper
 from numba_lstm.cell import cell_backward, cell_forward
 from numba_lstm.cpu.linking import linked
-from numba_lstm.memory import lanes, load, read_real, store
+from numba_lstm.loads import lanes, load, read_real, store
 
 _LARGEST = 1e18
 

@@ -15,7 +15,8 @@ from numba_lstm._jit import helper
 from numba_lstm._llvm import BITS
 from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.simd import MAX_ROWS, make_tile
-from numba_lstm.memory import address, flat, lanes, load, store
+from numba_lstm.loads import lanes, load, store
+from numba_lstm.memory import address, flat
 
 _tile_max, _tile_half = make_tile(MAX_ROWS), make_tile(MAX_ROWS // 2)
 

@@ -13,7 +13,7 @@ import math
 from numba_lstm._jit import helper
 from numba_lstm.activations import tanh
 from numba_lstm.cpu.linking import linked
-from numba_lstm.memory import lanes, load, store
+from numba_lstm.loads import lanes, load, store
 from numba_lstm.vectors import constant, total
 
 # Added to the variance: PyTorch's default.

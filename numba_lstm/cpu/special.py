@@ -33,7 +33,8 @@ from numba_lstm.cpu.normalisation import (
 )
 from numba_lstm.cpu.table import B_D, CELL, EXTRA, HEAD, NORM
 from numba_lstm.cpu.zoneout import stay, stay_backward
-from numba_lstm.memory import lanes, load, matrix, store
+from numba_lstm.loads import lanes, load, store
+from numba_lstm.memory import matrix
 
 
 @helper

@@ -14,7 +14,8 @@ import numpy as np
 from numba_lstm._jit import helper
 from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.table import HEAD, number_of_cell
-from numba_lstm.memory import lanes, load, matrix, store
+from numba_lstm.loads import lanes, load, store
+from numba_lstm.memory import matrix
 from numba_lstm.vectors import constant, drawn, hashed
 
 _U32 = np.uint32

@@ -11,9 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators.checks import check_given_times, check_X
 from numba_lstm.estimators.state import (
-    part_of_state,
     public_state,
-    put_part_of_state,
     read_state,
 )
 from numba_lstm.missing import MaskedSequences
@@ -239,10 +237,10 @@ class FittedMixin:
         out = None
         steps: list[Any] = [None] * len(sequences)
         for index, batch in self._batches(sequences, network):
-            own = None if state is None else part_of_state(state, index)
+            own = None if state is None else state.rows(index)
             rows = network.predict(theta, batch, own).astype(np.float64)
             if own is not None:
-                put_part_of_state(state, index, own)
+                state.put(index, own)
             if network.per_step:
                 for i, part in zip(index, batch.split(rows), strict=True):
                     steps[i] = part

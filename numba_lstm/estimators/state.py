@@ -14,7 +14,7 @@ import numpy as np
 from numba_lstm.parameters import Layout
 
 if TYPE_CHECKING:
-    from numba_lstm.network import State
+    from numba_lstm.states import State
 
 
 def read_state(given: Any, state: State, layout: Layout) -> None:
@@ -79,15 +79,3 @@ def public_state(state: State, layout: Layout) -> tuple[Any, Any]:
         return arrays if len(arrays) > 1 else arrays[0]
 
     return layers(state.h), layers(state.c)
-
-
-def part_of_state(state: State, index: np.ndarray) -> State:
-    """Return a copy of the state of some sequences."""
-    return type(state)(*([part[index] for part in parts] for parts in state))
-
-
-def put_part_of_state(state: State, index: np.ndarray, part: State) -> None:
-    """Write the state of some sequences back."""
-    for parts, found in zip(state, part, strict=True):
-        for rows, new in zip(parts, found, strict=True):
-            rows[index] = new

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.network import Network, State
+from numba_lstm.network import Network
 from numba_lstm.sequences import Batch
-from numba_lstm.windows import copy_state, first_rows, put_state, windows
+from numba_lstm.states import State
+from numba_lstm.windows import windows
 
 
 class Carrier:
@@ -63,12 +64,12 @@ class Carrier:
             yield batch, 1.0, None, None
             return
         B, order = len(lengths), np.argsort(-lengths, kind="stable")
-        now = None if self._held is None else _rows(self._held, order)
+        now = None if self._held is None else self._held.rows(order)
         n_steps = self._n_steps or int(batch.lengths[0])
         total = int(batch.lengths.sum())
         for _, part in windows(batch, n_steps, self._network.per_step):
             n, share = len(part.lengths), 1.0
-            state = None if now is None else copy_state(first_rows(now, n))
+            state = None if now is None else now.rows(slice(n))
             weight: Any = part.weight
             if not weight.any():  # nothing to learn from, but something to remember
                 end = self._network.first_state(theta, n) if state is None else state
@@ -81,13 +82,8 @@ class Carrier:
                 end = self._network.no_state(n)
                 yield part, share, state, end
             now = self._network.no_state(B) if now is None else now
-            put_state(end, now)
-        if self._stateful:
+            now.put(slice(n), end)
+        if self._stateful and now is not None:
             back = np.empty_like(order)
             back[order] = np.arange(B)
-            self._held = _rows(now, back)
-
-
-def _rows(state, index):
-    """Copy some sequences of a state."""
-    return type(state)(*([part[index] for part in parts] for parts in state))
+            self._held = now.rows(back)

@@ -1,0 +1,125 @@
+"""Vector registers loaded from and stored to views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.imputils import lower_builtin
+from numba.extending import type_callable
+
+from numba_lstm._llvm import BITS, emit_load, emit_store, first_lanes, llvm_vector
+from numba_lstm.memory import View, parts_of
+from numba_lstm.vectors import Vector
+
+
+def lanes(array: np.ndarray) -> int:
+    """Elements of an array's dtype in a vector."""
+    return BITS // 8 // array.itemsize
+
+
+@type_callable(lanes)
+def _type_lanes(context):
+    return lambda array: types.intp
+
+
+@lower_builtin(lanes, View)
+def _lower_lanes(context, builder, sig, args):
+    return context.get_constant(types.intp, BITS // sig.args[0].dtype.bitwidth)
+
+
+def load(array: np.ndarray, start: int, n: int) -> Any:
+    """Load ``n`` elements of a C-contiguous array, from its element ``start`` on.
+
+    Lanes from n on are zero; with n at least the number of lanes, all are loaded.
+    Bounds are not checked.
+    """
+    vector, n = np.zeros(lanes(array), array.dtype), min(n, lanes(array))
+    vector[:n] = array.reshape(-1)[start : start + n]
+    return vector
+
+
+def store(vector: Any, array: np.ndarray, start: int, n: int) -> None:
+    """Store the first ``n`` lanes of a vector; see :func:`load`."""
+    n = min(n, lanes(array))
+    array.reshape(-1)[start : start + n] = vector[:n]
+
+
+@type_callable(load)
+def _type_load(context):
+    return lambda array, start, n: Vector(array.dtype) if isinstance(array, View) else None
+
+
+@type_callable(store)
+def _type_store(context):
+    return lambda vector, array, start, n: types.none
+
+
+def _pointer(context, builder, kind, value, start):
+    return builder.gep(parts_of(context, builder, kind, value)[0], [start])
+
+
+@lower_builtin(load, View, types.Integer, types.Integer)
+def _lower_load(context, builder, sig, args):
+    vector = llvm_vector(sig.return_type.dtype)
+    pointer = _pointer(context, builder, sig.args[0], *args[:2])
+    whole = builder.icmp_signed(">=", args[2], ir.Constant(args[2].type, vector.count))
+    with builder.if_else(whole) as (all_lanes, some_lanes):
+        with all_lanes:
+            value, block = emit_load(builder, vector, pointer), builder.block
+        with some_lanes:
+            mask = first_lanes(builder, args[2], vector.count)
+            part, part_block = emit_load(builder, vector, pointer, mask), builder.block
+    result = builder.phi(vector)
+    result.add_incoming(value, block)
+    result.add_incoming(part, part_block)
+    return result
+
+
+@lower_builtin(store, Vector, View, types.Integer, types.Integer)
+def _lower_store(context, builder, sig, args):
+    value, array, start, n = args
+    pointer = _pointer(context, builder, sig.args[1], array, start)
+    whole = builder.icmp_signed(">=", n, ir.Constant(n.type, value.type.count))
+    with builder.if_else(whole) as (all_lanes, some_lanes):
+        with all_lanes:
+            emit_store(builder, value, pointer)
+        with some_lanes:
+            mask = first_lanes(builder, n, value.type.count)
+            emit_store(builder, value, pointer, mask)
+    return context.get_dummy_value()
+
+
+def read_real(memory: np.ndarray, place: int, itemsize: int) -> float:
+    """Read a float32 (``itemsize`` 4) or a float64 (8) at a byte of ``memory``.
+
+    So that data in either precision reach the same compiled kernels. Bounds are not
+    checked.
+    """
+    kind = np.float64 if itemsize == 8 else np.float32
+    return np.float64(memory[place : place + itemsize].view(kind)[0])
+
+
+@type_callable(read_real)
+def _type_read_real(context):
+    return lambda memory, place, itemsize: types.float64
+
+
+@lower_builtin(read_real, View, types.Integer, types.Integer)
+def _lower_read_real(context, builder, sig, args):
+    memory, place, itemsize = args
+    byte = _pointer(context, builder, sig.args[0], memory, place)
+    wide, narrow = ir.DoubleType(), ir.FloatType()
+    is_wide = builder.icmp_signed("==", itemsize, ir.Constant(itemsize.type, 8))
+    with builder.if_else(is_wide) as (double, single):
+        with double:
+            value, block = builder.load(builder.bitcast(byte, wide.as_pointer())), builder.block
+        with single:
+            short = builder.load(builder.bitcast(byte, narrow.as_pointer()))
+            longer, longer_block = builder.fpext(short, wide), builder.block
+    result = builder.phi(wide)
+    result.add_incoming(value, block)
+    result.add_incoming(longer, longer_block)
+    return result
