@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -16,6 +18,16 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",  # Python's zero-division test blocks vectorisation
     "nogil": True,
 }
+
+
+@functools.cache
+def _sources() -> str:
+    """Return a hash of this package's sources."""
+    package = Path(__file__).parent
+    found = hashlib.blake2b(digest_size=6)
+    for path in sorted(package.rglob("*.py")):
+        found.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def kernel(function: Callable | None = None, **options: Any) -> Callable:
@@ -36,6 +48,9 @@ def kernel(function: Callable | None = None, **options: Any) -> Callable:
     if function is None:
         return functools.partial(kernel, **options)
     options = _OPTIONS | options
+    # Numba takes a cached kernel for good while the file that it is written in stays the
+    # same, but other files are compiled into it: the sources are part of its name.
+    function.__qualname__ += f".{_sources()}"
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no directory to put the cache into can be written

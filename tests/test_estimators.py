@@ -646,3 +646,33 @@ def test_targets_known_where_nothing_counts():
         stopping = regressor(return_sequences=True, early_stopping=True, random_state=seed)
         with pytest.raises(ValueError, match="no target with a weight"):
             stopping.fit(X_STEPS, y)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("after", [1, 7])
+def test_an_interrupted_fit_keeps_what_was_learned(monkeypatch, early_stopping, after):
+    """After ``after`` batches, of which an epoch has four."""
+    from numba_lstm.training.optimizers import Optimizer
+
+    step, steps = Optimizer.step, []
+
+    def interrupted_step(self, theta, grad, rate):
+        if len(steps) == after:
+            raise KeyboardInterrupt
+        result = step(self, theta, grad, rate)
+        steps.append(theta.copy())
+        return result
+
+    X = np.random.default_rng(0).standard_normal((40, 6, 2))
+    model = regressor(batch_size=8, validation_fraction=0.2, early_stopping=early_stopping)
+    with monkeypatch.context() as patched:
+        patched.setattr(Optimizer, "step", interrupted_step)
+        with pytest.raises(KeyboardInterrupt):
+            model.set_params(max_iter=5).fit(X, X[:, -1, 0])
+    epochs = len(steps) // (4 if early_stopping else 5)
+    best = 4 * epochs if early_stopping and epochs else after  # the weights of an epoch, or last
+    np.testing.assert_array_equal(model.theta_, steps[best - 1])
+    assert model.n_iter_ == len(model.loss_curve_) == epochs
+    assert np.isfinite(model.predict(X)).all()
+    model.set_params(warm_start=True, max_iter=1).fit(X, X[:, -1, 0])
+    assert model.n_iter_ == epochs + 1

@@ -1,10 +1,14 @@
 """What only shows in a process of its own: the cache of compiled code, and imports."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import numba_lstm
 
 FIT = """
 import hashlib
@@ -111,6 +115,66 @@ event.register("numba:compile", Listener())
     early = FIT.replace(".fit(", ".set_params(early_stopping=True).fit(")
     last = run(misses + early + "print(compiled)", NUMBA_CACHE_DIR=str(tmp_path)).splitlines()[-1]
     assert last == "[]"
+
+
+def test_an_edit_to_another_file_is_seen(tmp_path):
+    """A cached kernel holds functions of other files, which Numba does not look at."""
+    package = tmp_path / "numba_lstm"
+    shutil.copytree(Path(numba_lstm.__file__).parent, package)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+        + """
+import numpy as np
+from numba_lstm import losses
+out, y, weight = np.zeros((1, 1)), np.zeros((1, 1)), np.ones(1)
+slope = np.zeros((1, 1))
+losses.all_losses(losses.BINARY_LOG_LOSS, 1.0, out, y, weight, slope, np.zeros(1))
+print(losses.__file__, slope[0, 0])
+""".replace("HERE", repr(str(tmp_path)))
+    )
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    where, slope = run(code, **cache).split()
+    assert Path(where) == package / "losses.py"
+    assert float(slope) == 0.5
+    found = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nbc")}
+    assert found
+    assert run(code, **cache).split() == [where, slope]  # from the cache
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nbc")}
+    assert after == found
+
+    edited = package / "activations.py"
+    text = edited.read_text()
+    assert "\ndef sigmoid(x" in text
+    other = text.replace("\ndef sigmoid(x", "\ndef not_sigmoid(x")
+    edited.write_text(other + "\n\n@helper\ndef sigmoid(x):\n    return x + constant(x, 0.25)\n")
+    assert float(run(code, **cache).split()[1]) == 0.25
+
+
+INTERRUPTED = """
+import os, signal, threading, warnings
+import numpy as np
+from numba_lstm import LSTMRegressor
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((256, 20, 2)).astype("float32")
+y = X[:, -1, 0]
+model = LSTMRegressor(4, max_iter=1, random_state=0).fit(X, y)  # compiles
+first = model.theta_.copy()
+model.set_params(max_iter=10**9, n_iter_no_change=10**9)
+threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    model.fit(X, y)
+except KeyboardInterrupt:
+    print("interrupted", model.n_iter_ > 1, len(model.loss_curve_) == model.n_iter_)
+    print(model.score(X, y) > 0.9, (model.theta_ != first).any())
+    model.set_params(warm_start=True, max_iter=1).fit(X, y)
+    print(model.n_iter_ > 2)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
+def test_ctrl_c_keeps_what_was_learned():
+    assert run(INTERRUPTED).split() == ["interrupted", *["True"] * 5]
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):

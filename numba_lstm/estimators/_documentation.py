@@ -94,7 +94,7 @@ _TRAINING = """
         sequence only the last window trains; the others make the state, as in a prediction.
     memory : {"full", "recompute"}, default="full"
         Whether training keeps what every step has computed, or the state of each sqrt(T)-th
-        step only, and computes the others twice: the same gradient, for a third more time and
+        step only, and computes the others twice: the same gradient, for one more forward pass and
         a small part of the memory.
     clip_norm : float or None, default=1.0
         Gradients longer than this are shortened to it; None lets them be.
@@ -120,6 +120,14 @@ _TRAINING = """
     warm_start : bool, default=False
         Whether ``fit`` goes on from the weights, the optimiser's state and the
         standardisation of the fit before.
+    checkpoint : str, path-like or None, default=None
+        A file that ``fit`` writes its progress to. If the process is killed, the same ``fit``
+        in a new one (same data, same parameters) goes on from there, and ends with the
+        very weights that it would have ended with; then it removes the file. A file for
+        each fit: not for the fits of a search.
+    checkpoint_every : int or datetime.timedelta, default=1
+        After how many epochs it is written, or after how much time at the next end of an
+        epoch.
 """
 
 _COMPUTING = """

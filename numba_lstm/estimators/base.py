@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import hashlib
+import os
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +58,8 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         "beta_2": [Interval(Real, 0, 1, closed="left")],
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left"), dt.timedelta],
         "standardize": ["boolean"],
         "missing": [StrOptions({"error", "mask"})],
         "dtype": "no_validation",  # checked in _check_parameters, with what NumPy takes
@@ -126,6 +131,9 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             If a parameter, a shape or a value does not fit.
         TypeError
             If X or y is sparse, or holds something other than numbers.
+        KeyboardInterrupt
+            After Ctrl-C, once the batch at hand is done. The estimator is then fitted with
+            what it has learned so far, and can go on from there with ``warm_start=True``.
         """
         continued = self.warm_start and hasattr(self, "theta_")
         held_out = X_val, y_val, sample_weight_val, times_val
@@ -145,12 +153,13 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
 
         max_iter = 1 if partial else self.max_iter
         dtype = check_parameters(self, continued)
+        checkpoint = None if partial else self._checkpoint()
         sequences, attributes = check_X(self, X, reset=not continued)
         wanted = (self._layout.decays, self._time_kind) if continued else (None, None)
         attributes["_time_kind"] = check_given_times(times, sequences, *wanted, "times")
         targets = self._check_targets(y, sequences, self._targets if continued else reference)
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
-        random_state = check_random_state(self.random_state)
+        random_state = self._random_state(checkpoint)
         training = Dataset(sequences, targets.values, weight, np.arange(len(sequences)))
         validation = None
         if not partial:
@@ -197,6 +206,11 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         tasks = None
         if not partial:
             tasks = FitTasks(self, max_iter, X, y, sample_weight)
+        if checkpoint is not None:
+            found = hashlib.blake2b(attributes["theta_"].tobytes())
+            for data in filter(None, (training, validation)):
+                data.hash_into(found)
+            checkpoint.claim({"data or other first weights": found.hexdigest()})
         history = train(
             network,
             attributes["theta_"],
@@ -206,6 +220,7 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             validation,
             settings,
             continued,
+            checkpoint,
             *((tasks.begin_epoch, lambda h: tasks.end_epoch(lambda: fitted(h))) if tasks else ()),
         )
         if tasks:
@@ -213,6 +228,37 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
         if "feature_names_in_" not in attributes:
             self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         self.__dict__.update(fitted(history))
+        if history.interrupt is not None:
+            raise history.interrupt
+        if checkpoint is not None:
+            checkpoint.remove()
+
+    def _checkpoint(self):
+        """The file that the progress is written to, if one is asked for."""
+        from numba_lstm.training.checkpoints import Checkpoint
+
+        if self.checkpoint is None:
+            return None
+        checkpoint = Checkpoint(self.checkpoint, self.checkpoint_every)
+        asked = self.get_params(deep=False)
+        for name in ("checkpoint", "checkpoint_every", "n_jobs", "verbose"):
+            del asked[name]  # which change nothing in what is learned
+        if not isinstance(self.random_state, Integral):
+            asked["random_state"] = type(self.random_state).__name__
+        parameters = {name: repr(value) for name, value in asked.items()}
+        checkpoint.claim({"estimator": type(self).__name__, "parameters": parameters})
+        return checkpoint
+
+    def _random_state(self, checkpoint):
+        """The generator that random_state stands for, or that of the fit to go on with."""
+        from numba_lstm.training.checkpoints import load_random_state, save_generator
+
+        random_state = check_random_state(self.random_state)
+        if checkpoint is not None:
+            if checkpoint.found is not None:
+                random_state = load_random_state(checkpoint.found["identity"]["random_state"])
+            checkpoint.claim({"random_state": save_generator(random_state)})
+        return random_state
 
     def _batch_size(self, n):
         """Sequences of a batch, of n; with ``stateful`` the last one must be whole, too."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -161,6 +163,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike | None = None,
+        checkpoint_every: int | dt.timedelta = 1,
         standardize: bool = True,
         missing: str = "error",
         dtype: Any = "float32",
@@ -215,6 +219,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.standardize = standardize
         self.missing = missing
         self.dtype = dtype

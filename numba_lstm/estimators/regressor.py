@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -162,6 +164,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike | None = None,
+        checkpoint_every: int | dt.timedelta = 1,
         standardize: bool = True,
         missing: str = "error",
         dtype: Any = "float32",
@@ -217,6 +221,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.standardize = standardize
         self.missing = missing
         self.dtype = dtype

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -88,6 +89,15 @@ class Dataset:
     def parts(self, max_steps: int | None = None) -> Iterator[np.ndarray]:
         """Yield the index in parts of a moderate size, for a pass over the data."""
         return self.sequences.parts(self.index, max_steps)
+
+    def hash_into(self, found: Any) -> None:
+        """Update a hash of :mod:`hashlib` by all that training sees of the data."""
+        for part in (self.index, self.sequences.gaps):
+            found.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+        for index in self.parts():
+            values, _ = self.sequences.gather(index)
+            for part in (self.sequences.lengths[index], values, *self._targets_and_weight(index)):
+                found.update(f"{part.dtype}{part.shape}".encode() + part.tobytes())
 
     def input_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and scale (F,) of the inputs over all time steps."""

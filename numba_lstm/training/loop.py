@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from numba_lstm.losses import all_losses, null_output
 from numba_lstm.network import Network
 from numba_lstm.training.carrier import Carrier
+from numba_lstm.training.checkpoints import Checkpoint, save_generator
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.optimizers import Optimizer
 from numba_lstm.training.schedules import Schedule
@@ -38,24 +39,73 @@ class LoopSettings(NamedTuple):
 
 @dataclass
 class History:
-    """What happened in a fit.
+    """What happened in a fit, and what it has to remember.
 
     Attributes
     ----------
     theta : ndarray of shape (P,)
         The weights it ended with.
+    best_theta : ndarray of shape (P,)
+        The weights to go back to.
     loss_curve : list of float
         Mean training loss of each epoch.
     validation_scores : list of float
         Score on the validation data after each epoch, if there are any.
+    best : float
+        How good ``best_theta`` is: a score, greater is better.
+    reference, waited : float, int
+        The score to improve on, and for how many epochs none did.
     diverged : bool
         Whether it stopped because the loss or the gradient was not finite.
+    interrupt : KeyboardInterrupt or None
+        What it was interrupted by.
     """
 
     theta: np.ndarray
+    best_theta: np.ndarray
     loss_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
+    best: float = -math.inf
+    reference: float = -math.inf
+    waited: int = 0
     diverged: bool = False
+    interrupt: KeyboardInterrupt | None = None
+
+    def state(
+        self, optimizer: Optimizer, generator: np.random.Generator, schedule: Schedule
+    ) -> dict[str, Any]:
+        """Return all that the epochs to come depend on."""
+        return {
+            **{name: getattr(self, name) for name in _REMEMBERED},
+            **{name: getattr(optimizer, name) for name in _OF_THE_OPTIMIZER},
+            "generator": save_generator(generator),
+            "schedule": schedule.state,
+        }
+
+    def resume(
+        self,
+        state: dict[str, Any],
+        optimizer: Optimizer,
+        generator: np.random.Generator,
+        schedule: Schedule,
+    ) -> None:
+        """Go back to what :meth:`state` returned."""
+        for owner, names in ((self, _REMEMBERED), (optimizer, _OF_THE_OPTIMIZER)):
+            for name in names:
+                value = getattr(owner, name)
+                if isinstance(value, np.ndarray):
+                    value[...] = state[name]
+                else:
+                    setattr(owner, name, state[name])
+        generator.bit_generator.state = state["generator"]
+        schedule.state = tuple(state["schedule"])
+
+
+_REMEMBERED = [
+    *("theta", "best_theta", "loss_curve", "validation_scores"),
+    *("best", "reference", "waited"),
+]
+_OF_THE_OPTIMIZER = "n_steps", "first_moment", "second_moment"
 
 
 def train(
@@ -67,6 +117,7 @@ def train(
     validation: Dataset | None,
     settings: LoopSettings,
     continued: bool = False,
+    checkpoint: Checkpoint | None = None,
     on_epoch_begin: Callable[[], None] = lambda: None,
     on_epoch_end: Callable[[History], bool] = lambda history: False,
 ) -> History:
@@ -88,6 +139,8 @@ def train(
         When to stop, and so on.
     continued : bool
         Whether theta has been trained before, and early stopping may go back to it.
+    checkpoint : Checkpoint or None
+        Where to write the progress, and what to go on from.
     on_epoch_begin, on_epoch_end : callable
         Called before and after each epoch, the latter with the history; it stops
         the fit by returning True.
@@ -96,55 +149,62 @@ def train(
     -------
     History
         With early stopping, its theta is that of the best validation score; after a
-        divergence, that from which the epoch of the least loss began.
+        divergence, that from which the epoch of the least loss began. Interrupted (Ctrl-C),
+        it ends with the batch, and has what was learned so far.
 
     Warns
     -----
     ConvergenceWarning
         If the loss or its gradient stops being finite.
     """
-    history = History(theta)
+    history = History(theta, theta.copy())
     schedule = Schedule(
         settings.learning_rate,
         settings.learning_rate_init,
         patience=max(1, settings.n_iter_no_change // 2),
     )
-    # The weights to go back to, and how good they were: a score, greater is better.
-    # Without early stopping only a divergence goes back, and an epoch's loss speaks for
-    # the weights that it began with: those it ended with may be what diverges next.
-    best_theta, best = theta.copy(), -math.inf
     stops_early = settings.early_stopping and validation is not None
-    reference, waited = -math.inf, 0
     null_loss = 0.0 if validation is None else _null_loss(network, validation)
     if continued and stops_early:
-        best = _skill(_mean_loss(network, theta, validation), null_loss)
-    for epoch in range(settings.max_iter):
-        began, start = time.perf_counter(), theta.copy()
-        on_epoch_begin()
-        loss = _epoch(network, theta, optimizer, generator, training, schedule, settings, epoch)
-        skill = 0.0
-        if validation is not None and math.isfinite(loss):
-            skill = _skill(_mean_loss(network, theta, validation), null_loss)
-        if not (math.isfinite(loss) and math.isfinite(skill) and np.isfinite(theta).all()):
-            history.diverged = True
-            break
-        history.loss_curve.append(loss)
-        if validation is not None:
-            history.validation_scores.append(skill)
-        score = skill if stops_early else -loss
-        if score > best:
-            best = score
-            best_theta[...] = theta if stops_early else start
-        improved = score > reference + settings.tol
-        reference = score if improved else reference
-        waited = 0 if improved else waited + 1
-        schedule.epoch_ended(improved)
-        if settings.verbose:
-            _report(epoch, settings.max_iter, history, time.perf_counter() - began)
-        if on_epoch_end(history) or waited >= settings.n_iter_no_change:
-            break
-    if history.diverged or stops_early:
-        theta[...] = best_theta
+        history.best = _skill(_mean_loss(network, theta, validation), null_loss)
+    if checkpoint is not None and checkpoint.found is not None:
+        history.resume(checkpoint.found, optimizer, generator, schedule)
+    try:
+        for epoch in range(len(history.loss_curve), settings.max_iter):
+            began, start = time.perf_counter(), theta.copy()
+            on_epoch_begin()
+            loss = _epoch(
+                network, theta, optimizer, generator, training, schedule, settings, epoch
+            )
+            skill = 0.0
+            if validation is not None and math.isfinite(loss):
+                skill = _skill(_mean_loss(network, theta, validation), null_loss)
+            if not (math.isfinite(loss) and math.isfinite(skill) and np.isfinite(theta).all()):
+                history.diverged = True
+                break
+            history.loss_curve.append(loss)
+            if validation is not None:
+                history.validation_scores.append(skill)
+            score = skill if stops_early else -loss
+            # Without early stopping only a divergence goes back, and an epoch's loss speaks
+            # for the weights that it began with: those it ended with may be what diverges next.
+            if score > history.best:
+                history.best = score
+                history.best_theta[...] = theta if stops_early else start
+            improved = score > history.reference + settings.tol
+            history.reference = score if improved else history.reference
+            history.waited = 0 if improved else history.waited + 1
+            schedule.epoch_ended(improved)
+            if settings.verbose:
+                _report(epoch, settings.max_iter, history, time.perf_counter() - began)
+            if on_epoch_end(history) or history.waited >= settings.n_iter_no_change:
+                break
+            if checkpoint is not None and checkpoint.is_due(epoch + 1):
+                checkpoint.write(history.state(optimizer, generator, schedule))
+    except KeyboardInterrupt as interrupt:
+        history.interrupt = interrupt.with_traceback(None)  # which would hold the data
+    if history.diverged or (stops_early and history.best > -math.inf):
+        theta[...] = history.best_theta
     if history.diverged:
         optimizer.reset()  # its moments are those of the divergence
         warnings.warn(

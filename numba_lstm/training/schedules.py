@@ -32,6 +32,15 @@ class Schedule:
         self._rate = initial
         self._waited = 0
 
+    @property
+    def state(self) -> tuple[float, int]:
+        """What it remembers: the rate, and how long there was no improvement."""
+        return self._rate, self._waited
+
+    @state.setter
+    def state(self, state: tuple[float, int]) -> None:
+        self._rate, self._waited = state
+
     def rate(self, progress: float) -> float:
         """Return the learning rate when the share ``progress`` of the fit is done."""
         if self.kind == "cosine":

@@ -1,0 +1,161 @@
+"""The progress of a fit in a file, from which a new process goes on.
+
+A file is a line that says what it is, a digest of what follows, and an .npz archive with
+arrays and, as JSON, all else: nothing in it is ever executed, and what is not whole is not
+read. It is written beside itself, forced to the disk, and renamed into its place: at any
+moment the name stands for one whole file, the last or the one before.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_MAGIC = b"numba_lstm checkpoint 1\n"
+_DIGEST_SIZE = 32
+
+
+class Checkpoint:
+    """Writes, reads and removes the file of one fit.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    every : int or datetime.timedelta
+        After how many epochs it is written, or after what time at the next epoch's end.
+
+    Raises
+    ------
+    ValueError
+        If there is a file that is no checkpoint, or a damaged one, or no directory to put
+        it into.
+    """
+
+    def __init__(self, path: str | os.PathLike, every: int | dt.timedelta) -> None:
+        self._path = Path(path)
+        self._every = every
+        self._last = time.monotonic()
+        if self._path.is_dir() or not self._path.parent.is_dir():
+            raise ValueError(
+                f"checkpoint={str(path)!r}: pass the name of a file in a directory that exists."
+            )
+        self.found: dict[str, Any] | None = self._read() if self._path.exists() else None
+        self.identity: dict[str, Any] = {}
+
+    def _read(self):
+        """Return what the file holds."""
+        content = self._path.read_bytes()
+        if not content.startswith(_MAGIC):
+            raise ValueError(
+                f"{self._path} is not a checkpoint of this version of numba_lstm. Pass another "
+                "name, or remove the file to begin anew."
+            )
+        start = len(_MAGIC) + _DIGEST_SIZE
+        digest, payload = content[len(_MAGIC) : start], content[start:]
+        if hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest() != digest:
+            raise ValueError(
+                f"{self._path} is damaged: its content does not match its checksum. Remove it "
+                "to begin anew."
+            )
+        try:
+            with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            return arrays | json.loads(arrays.pop("state").tobytes())
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{self._path} has a valid checksum and cannot be read ({error}). Remove it to "
+                "begin anew."
+            ) from error
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Say what the fit is: parameters, data and so on, by name.
+
+        Raises
+        ------
+        ValueError
+            If the file that was found is of another fit.
+        """
+        identity = json.loads(json.dumps(identity))
+        self.identity |= identity
+        found = None if self.found is None else self.found["identity"]
+        for name, value in identity.items():
+            if found is not None and found.get(name) != value:
+                before = found.get(name)
+                what = f"it has another {name}"
+                if isinstance(value, dict) and isinstance(before, dict):
+                    key = next(k for k in {**value, **before} if value.get(k) != before.get(k))
+                    what = f"it has {key}={before.get(key)}, this one {key}={value.get(key)}"
+                raise ValueError(
+                    f"{self._path} is the checkpoint of another fit: {what}. Pass another name, "
+                    "or remove the file to begin anew."
+                )
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether to write it now that so many epochs are done."""
+        if isinstance(self._every, dt.timedelta):
+            return time.monotonic() - self._last >= self._every.total_seconds()
+        return epoch % self._every == 0
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Put a new file into the place of the last.
+
+        Parameters
+        ----------
+        state : dict
+            Arrays, and what JSON can hold.
+        """
+        arrays = {name: x for name, x in state.items() if isinstance(x, np.ndarray)}
+        others = {name: x for name, x in state.items() if name not in arrays}
+        text = json.dumps(others | {"identity": self.identity}).encode()
+        buffer = io.BytesIO()
+        arrays["state"] = np.frombuffer(text, np.uint8)
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        payload = buffer.getvalue()
+        digest = hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest()
+        beside = self._path.with_name(self._path.name + ".part")
+        with beside.open("wb") as file:
+            file.write(_MAGIC + digest + payload)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+        if os.name == "posix":  # so that the new name, too, survives a loss of power
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        self._last = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove the file: the fit has ended."""
+        self._path.unlink(missing_ok=True)
+
+
+def save_generator(generator: np.random.Generator | np.random.RandomState) -> dict[str, Any]:
+    """Return the state of a random generator as JSON can hold it."""
+    if isinstance(generator, np.random.RandomState):
+        return _plain(generator.get_state(legacy=False))
+    return _plain(generator.bit_generator.state)
+
+
+def _plain(state):
+    if isinstance(state, dict):
+        return {key: _plain(value) for key, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
+
+
+def load_random_state(state: dict[str, Any]) -> np.random.RandomState:
+    """Return a RandomState as :func:`save_generator` found it."""
+    result = np.random.RandomState(getattr(np.random, state["bit_generator"])())
+    result.set_state(state)
+    return result
