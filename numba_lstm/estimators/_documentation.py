@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -171,6 +173,8 @@ _TEXTS = {
 def documented(estimator: type[T]) -> type[T]:
     """Fill in ``{network}``, ``{training}``, ``{computing}`` and ``{weights}``."""
     if estimator.__doc__:  # there is none under python -OO
+        doc = inspect.cleandoc(estimator.__doc__)  # as Python has it from 3.13 on
         for name, text in _TEXTS.items():
-            estimator.__doc__ = estimator.__doc__.replace(f"    {{{name}}}", text.strip("\n"))
+            doc = doc.replace(f"{{{name}}}", textwrap.dedent(text).strip("\n"))
+        estimator.__doc__ = doc
     return estimator
