@@ -11,7 +11,7 @@ from numba.core.imputils import lower_builtin
 from numba.extending import type_callable
 
 from numba_lstm._llvm import BITS, emit_load, emit_store, first_lanes, llvm_vector
-from numba_lstm.memory import View, parts_of
+from numba_lstm.memory import View, check_end, parts_of
 from numba_lstm.vectors import Vector
 
 
@@ -57,6 +57,14 @@ def _type_store(context):
     return lambda vector, array, start, n: types.none
 
 
+def _check(context, builder, kind, value, start, n, lanes):
+    """Emit a check of where a vector ends, where that is asked for."""
+    if context.enable_boundscheck:
+        fewer = builder.icmp_signed("<", n, n.type(lanes))
+        end = builder.add(start, builder.select(fewer, n, n.type(lanes)))
+        check_end(context, builder, kind, value, end)
+
+
 def _pointer(context, builder, kind, value, start):
     return builder.gep(parts_of(context, builder, kind, value)[0], [start])
 
@@ -64,6 +72,7 @@ def _pointer(context, builder, kind, value, start):
 @lower_builtin(load, View, types.Integer, types.Integer)
 def _lower_load(context, builder, sig, args):
     vector = llvm_vector(sig.return_type.dtype)
+    _check(context, builder, sig.args[0], *args, vector.count)
     pointer = _pointer(context, builder, sig.args[0], *args[:2])
     whole = builder.icmp_signed(">=", args[2], ir.Constant(args[2].type, vector.count))
     with builder.if_else(whole) as (all_lanes, some_lanes):
@@ -81,6 +90,7 @@ def _lower_load(context, builder, sig, args):
 @lower_builtin(store, Vector, View, types.Integer, types.Integer)
 def _lower_store(context, builder, sig, args):
     value, array, start, n = args
+    _check(context, builder, sig.args[1], array, start, n, value.type.count)
     pointer = _pointer(context, builder, sig.args[1], array, start)
     whole = builder.icmp_signed(">=", n, ir.Constant(n.type, value.type.count))
     with builder.if_else(whole) as (all_lanes, some_lanes):

@@ -152,6 +152,15 @@ def _type_matrix(context):
     return lambda memory, table, k: View(memory.dtype, 2)
 
 
+def check_end(context, builder, kind, value, end):
+    """Emit a check that the elements before ``end`` are a view's, where asked for."""
+    if context.enable_boundscheck:
+        last = builder.sub(end, end.type(1))
+        size = _lower_size(context, builder, kind, value)
+        with builder.if_then(builder.icmp_signed("!=", end, end.type(0))):
+            cgutils.do_boundscheck(context, builder, last, size, 0)
+
+
 @lower_builtin(matrix, View, View, types.Integer)
 def _lower_matrix(context, builder, sig, args):
     data, _ = parts_of(context, builder, sig.args[0], args[0])
@@ -160,6 +169,8 @@ def _lower_matrix(context, builder, sig, args):
     start, *sizes = (
         builder.load(builder.gep(table, [builder.add(k, k.type(i))])) for i in range(3)
     )
+    end = builder.add(start, builder.mul(*sizes))
+    check_end(context, builder, sig.args[0], args[0], end)
     return _make(context, builder, sig.return_type, builder.gep(data, [start]), sizes)
 
 

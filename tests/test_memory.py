@@ -1,5 +1,9 @@
 """Views of arrays in compiled code, and functions that are compiled once for all callers."""
 
+import os
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from numba import types
 from numba_lstm._jit import kernel
 from numba_lstm.cpu import linking
 from numba_lstm.cpu.linking import link, linked
+from numba_lstm.loads import load, store
 from numba_lstm.memory import View, address, flat, matrix, view, view_type
 
 
@@ -45,6 +50,20 @@ def test_bounds_are_checked_where_that_is_asked_for():
             item(A, i, j)
 
 
+def test_vectors_are_checked_to_their_end():
+    @numba.njit(boundscheck=True)
+    def copied(x, start, n):
+        x = view(x)
+        store(load(x, start, n), x, start, n)
+        return matrix(x, view(np.array([start, 1, n])), 0).size
+
+    x = np.arange(40.0)
+    assert copied(x, 35, 5) == 5
+    for start, n in ((36, 5), (40, 1)):
+        with pytest.raises(IndexError):
+            copied(x, start, n)
+
+
 def test_what_cannot_be_viewed():
     with pytest.raises(TypeError, match="C-contiguous"):
         view_type(numba.typeof(np.zeros((2, 2)).T))
@@ -80,3 +99,38 @@ def test_a_linked_function_is_compiled_once_it_is_needed(dtype):
     A = np.ones((3, 1), dtype)
     caller(A, 2)
     np.testing.assert_array_equal(A[:, 0], [2, 2, 1])
+
+
+BEYOND = """
+import sys
+import numba, numpy as np
+from numba_lstm.cpu.linking import link, linked
+from numba_lstm.memory import view
+
+@linked("of this test")
+def times_two(A, n):
+    for i in range(n):
+        A[i, 0] *= 2
+
+@numba.njit
+def caller(A, n):
+    times_two(view(A), n)
+
+link(np.dtype(float), {"of this test"})
+caller(np.ones((3, 1)), int(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="knows how POSIX reports a signal")
+@pytest.mark.parametrize(("n", "ends_well"), [(3, True), (4, False)])
+def test_a_linked_function_beyond_its_bounds_ends_the_process(tmp_path, n, ends_well):
+    """With NUMBA_BOUNDSCHECK=1; an exception could not come through a pointer."""
+    (tmp_path / "beyond.py").write_text(BEYOND)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "beyond.py"), str(n)],
+        env=os.environ | {"NUMBA_BOUNDSCHECK": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == ends_well, done.stderr
+    assert done.returncode <= 0

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import config, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from numba_lstm._jit import kernel
+from numba_lstm._llvm import llvm_function
 from numba_lstm.memory import view, view_type
 
 _INT = ir.IntType(64)
@@ -41,7 +42,11 @@ def call(context, builder, where, signature, arguments):
     """Emit the call of a compiled function that returns nothing, by its address."""
     kind = context.call_conv.get_function_type(types.none, signature)
     pointer = builder.inttoptr(where, kind.as_pointer())
-    context.call_conv.call_function(builder, pointer, types.none, signature, arguments)
+    status, _ = context.call_conv.call_function(builder, pointer, types.none, signature, arguments)
+    if config.BOUNDSCHECK:  # nothing else raises, and nobody above could catch it
+        with builder.if_then(status.is_error):
+            trap = llvm_function(builder, "llvm.trap", ir.VoidType(), [])
+            builder.call(trap, [])
 
 
 @intrinsic
