@@ -183,6 +183,8 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
             data.class_weight = by_class
             data.target_mean = attributes["target_mean_"]
             data.target_scale = attributes["target_scale_"]
+            if targets.classes is None:
+                data.check_targets(attributes["theta_"].dtype)
         network = self._network(attributes)
         batch_size = self._batch_size(len(training))
         settings = LoopSettings(

@@ -390,7 +390,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         found = self.predict(X, times=times)
         if not self._targets.per_step:
-            return accuracy_score(y, found, sample_weight=sample_weight)
+            with np.errstate(invalid="ignore"):  # it casts infinity before it refuses it
+                return accuracy_score(y, found, sample_weight=sample_weight)
         predicted = np.concatenate(list(found))
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that
         weight = check_weights(sample_weight, len(sequences), "sample_weight")

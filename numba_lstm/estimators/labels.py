@@ -65,7 +65,8 @@ def check_labels(
         return _check_indicator(y, sequences, per_step, reference, name)
     labels, known = flat_labels(y, sequences, per_step, name)
     try:
-        check_classification_targets(labels)
+        with np.errstate(invalid="ignore"):  # scikit-learn casts infinity before it refuses it
+            check_classification_targets(labels)
         found, codes = np.unique(labels, return_inverse=True)
     except TypeError as error:
         raise ValueError(

@@ -232,4 +232,7 @@ def check_weights(sample_weight: Any, n: int, name: str) -> np.ndarray:
         )
     if not weight.any():
         raise ValueError(f"{name} is zero for every sequence: nothing is left to learn from.")
-    return weight
+    # Ratios are all that counts. Of weights beyond all measure a sum would overflow, and
+    # scikit-learn's scaler take every column for a constant; powers of 2 round nothing.
+    excess = max(0, int(np.frexp(weight.max())[1]) - 20)
+    return np.ldexp(weight, -excess) if excess else weight

@@ -54,6 +54,19 @@ class Dataset:
             )
         return float(total) / len(self)
 
+    def check_targets(self, dtype: np.dtype) -> None:
+        """Refuse standardised targets whose squares overflow, also those without a weight."""
+        limit = np.sqrt(np.finfo(dtype).max)
+        for index in self.parts():
+            with np.errstate(over="ignore"):
+                y = (self._targets_and_weight(index)[0] - self.target_mean) / self.target_scale
+            if y.size and not (largest := np.abs(y).max()) <= limit:
+                raise ValueError(
+                    f"A target is {largest:.1e} in the units of the network, the square of which "
+                    f"overflows in {np.dtype(dtype).name}. Divide y by a constant first, leave "
+                    "such sequences out, or try standardize=True or dtype='float64'."
+                )
+
     def n_counted(self) -> int:
         """How many targets have a weight."""
         return sum(int(np.sum(self._targets_and_weight(i)[1] > 0)) for i in self.parts())
@@ -150,7 +163,9 @@ def _statistics(chunks, where):
             f"{where} {np.argmax(unseen)} is NaN at every time step of the training part. Leave "
             "such features out."
         )
-    finite = np.isfinite(scaler.mean_) & np.isfinite(scaler.scale_)
+    # Not its scale_, which is 1 where the variance is infinite: scikit-learn takes such a column
+    # for a constant.
+    finite = np.isfinite(scaler.mean_) & np.isfinite(scaler.var_)
     if not finite.all():
         raise ValueError(
             f"The values of {where} {np.argmin(finite)} (or their weights) are too large: their "
