@@ -334,3 +334,29 @@ def test_two_processes_compile_into_one_cache(tmp_path):
     assert second["compiled"]
     assert first["bits"] == second["bits"] == third["bits"]
     assert third["compiled"] == []
+
+
+VARIANTS = """
+from numba.core.caching import IndexDataCacheFile
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["float64"]:  # as if the other one had written nothing so far
+        IndexDataCacheFile._load_index = lambda self: {}
+    from numba_lstm.training.optimizers import gradient_norm  # a small kernel
+
+    show(bits=[digest(gradient_norm(y.astype(dtype))) for dtype in sys.argv[1:]])
+"""
+
+
+def test_two_processes_write_variants_at_once(tmp_path):
+    """The index of one and, after that, the other's files: each finds its own."""
+    cache, script = tmp_path / "cache", write(VARIANTS, tmp_path)
+    environment = {"NUMBA_CACHE_DIR": str(cache)}
+    single = result(start(script, "float32", **environment))["bits"]
+    files = {path: path.read_bytes() for path in cache.rglob("*.nbc")}
+    assert files
+    double = result(start(script, "float64", **environment))["bits"]
+    for path, content in files.items():
+        path.write_bytes(content)
+    third = result(start(script, "float32", "float64", **environment))["bits"]
+    assert third == single + double
