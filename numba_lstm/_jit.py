@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",  # Python's zero-division test blocks vectorisation
     "nogil": True,
 }
+
+_RUN = uuid.uuid4().hex[:12]
 
 
 @functools.cache
@@ -52,9 +56,17 @@ def kernel(function: Callable | None = None, **options: Any) -> Callable:
     # same, but other files are compiled into it: the sources are part of its name.
     function.__qualname__ += f".{_sources()}"
     try:
-        return numba.njit(cache=True, **options)(function)
+        compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no directory to put the cache into can be written
         return numba.njit(**options)(function)
+    # Numba numbers the files of a function's variants. Two processes that compile two of
+    # them at once take the same number, and then the one's may lie where the index has the
+    # other's, for good. Names of each process's own exclude it.
+    files = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if files is not None:
+        name = f"{files._index_name.removesuffix('.nbi')}.{_RUN}"
+        files._data_name = lambda number: f"{name}-{os.getpid()}.{number}.nbc"
+    return compiled
 
 
 def task(function: Callable) -> Callable:
