@@ -62,9 +62,10 @@ def kernel(function: Callable | None = None, **options: Any) -> Callable:
     # Numba numbers the files of a function's variants. Two processes that compile two of
     # them at once take the same number, and then the one's may lie where the index has the
     # other's, for good. Names of each process's own exclude it.
-    files = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if files is not None:
-        name = f"{files._index_name.removesuffix('.nbi')}.{_RUN}"
+    files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    index = getattr(files, "_index_name", None)
+    if index is not None:
+        name = f"{index.removesuffix('.nbi')}.{_RUN}"
         files._data_name = lambda number: f"{name}-{os.getpid()}.{number}.nbc"
     return compiled
 

@@ -151,9 +151,10 @@ print(losses.__file__, slope[0, 0])
 
 
 INTERRUPTED = """
-import os, signal, threading, warnings
+import os, signal, threading, time
 import numpy as np
 from numba_lstm import LSTMRegressor
+from numba_lstm.training.optimizers import Optimizer
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((256, 20, 2)).astype("float32")
@@ -161,7 +162,17 @@ y = X[:, -1, 0]
 model = LSTMRegressor(4, max_iter=1, random_state=0).fit(X, y)  # compiles
 first = model.theta_.copy()
 model.set_params(max_iter=10**9, n_iter_no_change=10**9)
-threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+step, steps = Optimizer.step, []
+Optimizer.step = lambda *args: (steps.append(1), step(*args))[1]
+
+
+def interrupt():
+    while len(steps) < 4000:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+threading.Thread(target=interrupt).start()
 try:
     model.fit(X, y)
 except KeyboardInterrupt:
