@@ -25,9 +25,6 @@ from numba_lstm.cpu.special import add_kept, advance, keep_ends, mask_rows, retr
 from numba_lstm.cpu.table import C_0, CELL, EXTRA, H_0
 from numba_lstm.memory import matrix
 
-# Which way a skip connection is gone.
-FORWARD, BACKWARD = np.bool_(False), np.bool_(True)
-
 
 @helper
 def running(ends, t, s, e, n):
@@ -234,66 +231,3 @@ def _add_gradient(d_out, p, column, divisor, dh, row, n):
         for j in range(dh.shape[1]):
             d = d_out[p + r, column + j]
             dh[row + r, j] += half * d if divisor == 2 else d
-
-
-@linked("joins")
-def merge_outputs(memory, table, cell, ends, s, e, base, first, every_step):
-    """Make a layer's outputs of h of its directions, where they are not h itself.
-
-    Called cell by cell.
-    """
-    if not table[cell + CELL.merges]:
-        return
-    h, out = matrix(memory, table, cell + CELL.h), matrix(memory, table, cell + CELL.out)
-    column, halved = table[cell + CELL.column], table[cell + CELL.divisor] == 2
-    adds = table[cell + CELL.second] and column == 0
-    half = type(h[0, 0])(0.5)
-    row, n_rows = (ends[s] - base, ends[e] - ends[s]) if every_step else (first, e - s)
-    for r in range(row, row + n_rows):
-        for j in range(h.shape[1]):
-            value = half * h[r, j] if halved else h[r, j]
-            out[r, column + j] = out[r, column + j] + value if adds else value
-
-
-@linked("joins")
-def skip(memory, table, cell, back, ends, s, e, base, first, every_step):
-    """Add a layer's inputs to its outputs, or with ``back`` the outputs' gradient to theirs.
-
-    Rows of the outputs are time steps, or the sequences from ``first`` on. To these belong
-    the inputs of the step that each direction ends with: the last, or backwards the first;
-    where the directions' outputs are one, half of each.
-    """
-    # Backwards the last direction comes first, and inputs are masked before this.
-    due = not table[cell + CELL.second] if back else table[cell + CELL.last]
-    if not (table[cell + CELL.residual] and due):
-        return
-    x = matrix(memory, table, cell + (CELL.dx if back else CELL.x))
-    out = matrix(memory, table, cell + (CELL.d_out if back else CELL.out))
-    width, H = x.shape[1], table[cell + CELL.h + 2]
-    both = table[cell + CELL.second] != 0 or not table[cell + CELL.last]
-    # Columns up to ``onward`` go with the last step, those from ``backward`` on with the first.
-    onward, backward = (0, 0) if table[cell + CELL.reverse] else (width, width)
-    if both:
-        onward, backward = (H, H) if width > H else (width, 0)
-    share = type(x[0, 0])(0.5 if onward > backward else 1.0)
-    t, n, p = 0, e - s, ends[s] - base
-    while n > 0:
-        n_next = running(ends, t + 1, s, e, n)
-        for r in range(n):
-            row = p + r if every_step else first + r
-            begin, end = 0, width
-            scale = share
-            if every_step or (t == 0 and r >= n_next):
-                scale = type(x[0, 0])(1.0)
-            elif t == 0:
-                begin = backward
-            elif r >= n_next:
-                end = onward
-            else:
-                continue
-            for j in range(begin, end):
-                if back:
-                    x[p + r, j] += scale * out[row, j]
-                else:
-                    out[row, j] += scale * x[p + r, j]
-        t, p, n = t + 1, p + n, n_next

@@ -19,19 +19,12 @@ from numba_lstm._jit import task
 from numba_lstm._process import in_forked_child
 from numba_lstm.cpu import launch
 from numba_lstm.cpu.allocation import GAP
-from numba_lstm.cpu.cells import (
-    BACKWARD,
-    FORWARD,
-    backward_cell,
-    forward_cell,
-    merge_outputs,
-    skip,
-)
 from numba_lstm.cpu.gradient import gradient_share
 from numba_lstm.cpu.head import head_loss, hidden_layer, hidden_layer_backward, outputs
+from numba_lstm.cpu.layers import backward_layers, forward_layers
 from numba_lstm.cpu.panels import pack_backward_share, pack_share
 from numba_lstm.cpu.pooling import NONE, pool, unpool
-from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells
+from numba_lstm.cpu.table import HEAD
 
 
 @task
@@ -49,13 +42,7 @@ def _predict(stage, index, theta, work, inputs, blocks, per_step):
     first = s + index * GAP
     if s == e:
         return
-    for k in range(n_cells(table)):
-        cell = cell_part(k)
-        every_step = table[cell + CELL.every_step] != 0
-        forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_step)
-        if table[cell + CELL.joins]:
-            merge_outputs(memory, table, cell, ends, s, e, base, first, every_step)
-            skip(memory, table, cell, FORWARD, ends, s, e, base, first, every_step)
+    forward_layers(theta, memory, table, inputs, s, e, base, first)
     if table[HEAD.pooling] != NONE:
         pool(theta, memory, table, ends, s, e, base, first)
     q, n, row = (ends[s], ends[e] - ends[s], ends[s]) if per_step else (s, e - s, first)
@@ -68,15 +55,9 @@ def _predict(stage, index, theta, work, inputs, blocks, per_step):
 def _keep_states(stage, index, theta, work, inputs, blocks, per_step):
     """Forward pass of a block that leaves the states of every step in ``work``."""
     memory, table = work
-    s, e, ends, base = blocks[index], blocks[index + 1], inputs.ends, np.int64(0)
-    if s == e:
-        return
-    for k in range(n_cells(table)):
-        cell = cell_part(k)
-        forward_cell(theta, memory, table, cell, inputs, s, e, base, s, True)
-        if table[cell + CELL.joins]:
-            merge_outputs(memory, table, cell, ends, s, e, base, s, True)
-            skip(memory, table, cell, FORWARD, ends, s, e, base, s, True)
+    s, e = blocks[index], blocks[index + 1]
+    if s < e:
+        forward_layers(theta, memory, table, inputs, s, e, np.int64(0), s)
 
 
 @task
@@ -96,13 +77,7 @@ def _forward_and_back(stage, index, theta, grad, work, inputs, blocks, wave, per
     if first + index >= last or blocks[first + index] == blocks[first + index + 1]:
         return
     s, e, base = blocks[first + index], blocks[first + index + 1], ends[blocks[first]]
-    for k in range(n_cells(table)):
-        cell = cell_part(k)
-        every_step = table[cell + CELL.every_step] != 0
-        forward_cell(theta, memory, table, cell, inputs, s, e, base, s, every_step)
-        if table[cell + CELL.joins]:
-            merge_outputs(memory, table, cell, ends, s, e, base, s, every_step)
-            skip(memory, table, cell, FORWARD, ends, s, e, base, s, every_step)
+    forward_layers(theta, memory, table, inputs, s, e, base, s)
     if table[HEAD.pooling] != NONE:
         pool(theta, memory, table, ends, s, e, base, s)
     row, n = (ends[s] - base, ends[e] - ends[s]) if per_step else (s, e - s)
@@ -113,12 +88,7 @@ def _forward_and_back(stage, index, theta, grad, work, inputs, blocks, wave, per
         hidden_layer_backward(memory, table, row, n, index)
     if table[HEAD.pooling] != NONE:
         unpool(theta, memory, table, ends, s, e, base, index)
-    for k in range(n_cells(table) - 1, -1, -1):
-        cell = cell_part(k)
-        every_step = table[cell + CELL.every_step] != 0
-        backward_cell(theta, memory, table, cell, inputs, s, e, base, every_step, index)
-        if table[cell + CELL.joins]:
-            skip(memory, table, cell, BACKWARD, ends, s, e, base, s, every_step)
+    backward_layers(theta, memory, table, inputs, s, e, base, index)
 
 
 @task
