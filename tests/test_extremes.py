@@ -278,3 +278,18 @@ def test_steps_far_too_large(estimator, dtype, solver):
     check_finite(model, X)
     model.set_params(warm_start=True, learning_rate_init=0.01, clip_norm=1.0)
     check_finite_fit(model.fit(X, y))
+
+
+@pytest.mark.parametrize("kind", [LSTMRegressor, LSTMClassifier])
+@pytest.mark.parametrize("options", [{}, {"head_hidden_size": 3}, {"proj_size": 2}])
+def test_weights_that_explode_in_the_last_step(kind, options):
+    """The loss was that of the weights before: nothing but the weights tells."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((12, 4, 2))
+    y = X[:, -1, 0] > 0 if kind is LSTMClassifier else X[:, -1, 0]
+    model = kind(4, max_iter=1, learning_rate_init=1e30, random_state=0, **options)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    found = model.predict_proba(X) if kind is LSTMClassifier else model.predict(X)
+    assert np.isfinite(found).all()
+    assert np.abs(model.theta_).max() < 10

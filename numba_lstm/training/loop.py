@@ -179,7 +179,7 @@ def train(
             skill = 0.0
             if validation is not None and math.isfinite(loss):
                 skill = _skill(_mean_loss(network, theta, validation), null_loss)
-            if not (math.isfinite(loss) and math.isfinite(skill) and np.isfinite(theta).all()):
+            if not (math.isfinite(loss) and math.isfinite(skill) and _is_sound(theta)):
                 history.diverged = True
                 break
             history.loss_curve.append(loss)
@@ -202,6 +202,7 @@ def train(
             if checkpoint is not None and checkpoint.is_due(epoch + 1):
                 checkpoint.write(history.state(optimizer, generator, schedule))
     except KeyboardInterrupt as interrupt:
+        history.diverged = not _is_sound(theta)
         history.interrupt = interrupt.with_traceback(None)  # which would hold the data
     if history.diverged or (stops_early and history.best > -math.inf):
         theta[...] = history.best_theta
@@ -216,6 +217,11 @@ def train(
             stacklevel=5,  # train, _fit, fit and scikit-learn's wrapper lie between
         )
     return history
+
+
+def _is_sound(theta):
+    """Whether no weight is NaN, or so large that a product of two of them might overflow."""
+    return np.abs(theta).max() <= float(np.finfo(theta.dtype).max) ** 0.4
 
 
 def _epoch(network, theta, optimizer, generator, training, schedule, settings, epoch):
