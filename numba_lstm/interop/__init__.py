@@ -1,0 +1,1 @@
+"""Models that travel: files, other libraries, SciPy."""
