@@ -90,7 +90,9 @@ def theta_of(layout: Layout, weights: dict[str, np.ndarray], dtype: np.dtype) ->
         with np.errstate(over="ignore"):
             view[...] = given
         if not np.isfinite(view).all():
-            raise ValueError(f"{name} contains NaN or infinity, or what {theta.dtype} cannot hold.")
+            raise ValueError(
+                f"{name} contains NaN or infinity, or what {theta.dtype} cannot hold."
+            )
     return theta
 
 
