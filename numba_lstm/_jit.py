@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import uuid
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,53 @@ def kernel(function: Callable | None = None, **options: Any) -> Callable:
     try:
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no directory to put the cache into can be written
+        _warn_of_no_cache()
         return numba.njit(**options)(function)
+    files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(files, "_index_name"):
+        _guard(files)
+    return compiled
+
+
+def _guard(files: Any) -> None:
+    """Let no other process, full disk or damaged file stand in the way of a kernel."""
     # Numba numbers the files of a function's variants. Two processes that compile two of
     # them at once take the same number, and then the one's may lie where the index has the
     # other's, for good. Names of each process's own exclude it.
-    files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    index = getattr(files, "_index_name", None)
-    if index is not None:
-        name = f"{index.removesuffix('.nbi')}.{_RUN}"
-        files._data_name = lambda number: f"{name}-{os.getpid()}.{number}.nbc"
-    return compiled
+    name = f"{files._index_name.removesuffix('.nbi')}.{_RUN}"
+    files._data_name = lambda number: f"{name}-{os.getpid()}.{number}.nbc"
+    load, save = files.load, files.save
+
+    def load_if_sound(key: Any) -> Any:
+        try:
+            return load(key)
+        except Exception:  # a damaged file may raise anything: compile, then, and write it anew
+            return None
+
+    def save_if_possible(key: Any, data: Any) -> None:
+        try:
+            try:
+                save(key, data)
+            except OSError:
+                raise
+            except Exception:  # the index is damaged: begin a new one
+                files.flush()
+                save(key, data)
+        except OSError:
+            _warn_of_no_cache()
+
+    files.load, files.save = load_if_sound, save_if_possible
+
+
+@functools.cache
+def _warn_of_no_cache() -> None:
+    warnings.warn(
+        "Compiled kernels cannot be kept: no directory for them can be written. Each process "
+        "will compile them anew, for ten seconds or so. Set NUMBA_CACHE_DIR to a directory that "
+        "can be written.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def task(function: Callable) -> Callable:

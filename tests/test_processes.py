@@ -43,36 +43,51 @@ def test_compiled_now_or_before_the_result_is_the_same(tmp_path):
 
 FORK = """
 import multiprocessing
+import os
 import sys
 import numba
 import numpy as np
-import numba_lstm
 
 @numba.njit(parallel=True)
 def busy(x):
     for j in numba.prange(x.size):
         x[j] += 1
 
-def fit(queue):
-    X = np.random.default_rng(0).standard_normal((64, 5, 2))
-    queue.put(numba_lstm.LSTMRegressor(4, max_iter=1, random_state=0).fit(X, X[:, 0, 0]).loss_)
+def fit():
+    import numba_lstm
 
-if __name__ == "__main__":
-    if multiprocessing.get_start_method(allow_none=True) is None and sys.version_info >= (3, 14):
-        multiprocessing.set_start_method("fork")
-    busy(np.zeros(100))
-    queue = multiprocessing.Queue()
-    child = multiprocessing.Process(target=fit, args=(queue,))
+    X = np.random.default_rng(0).standard_normal((64, 5, 2))
+    return numba_lstm.LSTMRegressor(4, max_iter=1, random_state=0).fit(X, X[:, 0, 0]).loss_ > 0
+
+def through_os():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if fit() else 1)
+    return os.waitpid(child, 0)[1]
+
+def through_multiprocessing():
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=lambda: queue.put(fit()))
     child.start()
     child.join(120)
-    print(child.exitcode, queue.get(timeout=10) > 0)
+    return child.exitcode + (not queue.get(timeout=10))
+
+busy(np.zeros(100))
+if "BEFORE":
+    import numba_lstm
+print(through_HOW())
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_first_fit_in_a_forked_child():
-    """Its parent's OpenMP threads would end it."""
-    assert run(FORK) == "0 True"
+@pytest.mark.parametrize("before", ["yes", ""], ids=["imported before", "imported after"])
+@pytest.mark.parametrize("how", ["os", "multiprocessing"])
+def test_first_fit_in_a_forked_child(how, before):
+    """Its parent's OpenMP threads would end it, whoever imports the package first."""
+    if how == "os" and not before and not Path("/proc/self/stat").exists():
+        pytest.skip("only Linux tells a process that it was forked")
+    assert run(FORK.replace("BEFORE", before).replace("HOW", how)) == "0"
 
 
 def test_threads_of_a_call(monkeypatch):
@@ -95,10 +110,7 @@ def test_import_leaves_numba_alone():
     assert loaded == "False"
 
 
-def test_after_warmup_nothing_is_left_to_compile(tmp_path):
-    """A new process finds all kernels of a fit and a prediction in the cache."""
-    run("import numba_lstm; numba_lstm.warmup()", NUMBA_CACHE_DIR=str(tmp_path))
-    misses = """
+MISSES = """
 from numba.core import event
 
 compiled = []
@@ -112,8 +124,13 @@ class Listener(event.Listener):
 
 event.register("numba:compile", Listener())
 """
+
+
+def test_after_warmup_nothing_is_left_to_compile(tmp_path):
+    """A new process finds all kernels of a fit and a prediction in the cache."""
+    run("import numba_lstm; numba_lstm.warmup()", NUMBA_CACHE_DIR=str(tmp_path))
     early = FIT.replace(".fit(", ".set_params(early_stopping=True).fit(")
-    last = run(misses + early + "print(compiled)", NUMBA_CACHE_DIR=str(tmp_path)).splitlines()[-1]
+    last = run(MISSES + early + "print(compiled)", NUMBA_CACHE_DIR=str(tmp_path)).splitlines()[-1]
     assert last == "[]"
 
 
@@ -188,8 +205,72 @@ def test_ctrl_c_keeps_what_was_learned():
     assert run(INTERRUPTED).split() == ["interrupted", *["True"] * 5]
 
 
-def test_a_cache_that_cannot_be_written(tmp_path):
-    blocked = tmp_path / "file"
-    blocked.touch()
+ONE = """
+import warnings
+import numpy as np
+with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter("always")
+    from numba_lstm import losses
+    one, slope = np.ones((1, 1)), np.ones((1, 1))
+    losses.all_losses(losses.SQUARED_ERROR, 1.0, one, 3 * one, np.ones(1), slope, np.zeros(1))
+print(slope[0, 0], [str(one.message)[:16] for one in found], losses.__file__)
+"""
+
+
+def test_a_disk_that_is_full(tmp_path):
+    full = """
+import errno
+from numba.core.caching import IndexDataCacheFile
+
+def no_room(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+IndexDataCacheFile._open_for_write = no_room
+"""
+    assert run(full + ONE, NUMBA_CACHE_DIR=str(tmp_path)).startswith("-4.0 ['Compiled kernels'] ")
+    assert not list(tmp_path.rglob("*.nb?"))
+
+
+def test_a_cache_that_is_damaged(tmp_path):
+    """It is compiled anew, and written anew."""
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
     code = FIT.replace("LSTMRegressor(37, max_iter=3", "LSTMRegressor(2, max_iter=1")
-    assert len(run(code, NUMBA_CACHE_DIR=str(blocked / "no"))) == 64
+    digest = run(code, **cache)
+    files = {kind: sorted(tmp_path.rglob(f"*.{kind}")) for kind in ("nbc", "nbi")}
+    for path in files["nbi"][::2] + files["nbc"][::3]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert run(code, **cache) == digest
+    assert run(MISSES + code + "print(compiled)", **cache).splitlines() == [digest, "[]"]
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "not cached"])
+def test_a_package_that_cannot_be_written(tmp_path, cached):
+    """The cache is then in a place of the user's own; without one, a warning says so."""
+    package, home = tmp_path / "lib" / "numba_lstm", tmp_path / "home"
+    shutil.copytree(
+        Path(numba_lstm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for directory in (package, *filter(Path.is_dir, package.rglob("*"))):
+        directory.chmod(0o555)
+    prefix = []
+    if os.access(package, os.W_OK):  # this user may write anywhere
+        if shutil.which("setpriv") is None:
+            pytest.skip("nothing may be forbidden to this user")
+        prefix = ["setpriv", "--bounding-set", "-dac_override"]
+    if not cached:
+        home.touch()
+    code = f"import sys; sys.path.insert(0, {str(package.parent)!r})" + ONE
+    environment = os.environ | {"HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    found = subprocess.run(
+        [*prefix, sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    warned = [] if cached else ["Compiled kernels"]
+    assert found.stdout.strip() == f"-4.0 {warned} {package / 'losses.py'}"
+    assert not list(package.rglob("*.nb?"))
+    assert bool(list(home.rglob("*.nbc"))) == cached
