@@ -2,6 +2,8 @@
 
 import datetime as dt
 import hashlib
+import io
+import json
 import os
 import random
 import signal
@@ -11,6 +13,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from numba_lstm import LSTMClassifier, LSTMRegressor
 from numba_lstm.training.checkpoints import _DIGEST_SIZE, _MAGIC, Checkpoint
@@ -133,10 +137,61 @@ def test_damaged_files_are_refused(left):
     for foreign in (b"", b"PK\x03\x04", content[1:]):
         left.write_bytes(foreign)
         refused(left, "not a checkpoint")
-    nonsense = b"valid, but no archive"
-    digest = hashlib.blake2b(nonsense, digest_size=_DIGEST_SIZE).digest()
-    left.write_bytes(_MAGIC + digest + nonsense)
+    left.write_bytes(signed(b"valid, but no archive"))
     refused(left, "cannot be read")
+
+
+def signed(payload):
+    return _MAGIC + hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest() + payload
+
+
+SOMETHING = st.sampled_from(
+    [None, True, -1, 0, 3, 2**70, 0.5, float("nan"), "text", [], [1.0, "a"], [0.1, 2], {}]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_files_with_other_content_are_refused(left, data):
+    """With a valid checksum: none is half loaded."""
+    content = left.read_bytes()
+    with np.load(io.BytesIO(content[len(_MAGIC) + _DIGEST_SIZE :])) as archive:
+        arrays = dict(archive)
+    state = json.loads(arrays.pop("state").tobytes())
+    kind = data.draw(st.sampled_from(["array", "number", "generator", "identity"]))
+    if kind == "array":
+        name = data.draw(st.sampled_from(sorted(arrays)))
+        array = arrays.pop(name)
+        others = array[1:], array.astype("f8"), array * np.nan, array[np.newaxis], None
+        other = data.draw(st.sampled_from(others))
+        arrays |= {} if other is None else {name: other}
+    elif kind == "number":
+        name = data.draw(st.sampled_from(sorted(set(state) - {"generator", "identity"})))
+        state[name] = data.draw(SOMETHING)
+    elif kind == "generator":
+        places = [
+            state["generator"],
+            state["generator"]["state"],
+            state["identity"]["random_state"],
+        ]
+        place = data.draw(st.sampled_from(places))
+        place[data.draw(st.sampled_from(sorted(place)))] = data.draw(SOMETHING)
+    else:
+        place = data.draw(st.sampled_from([state, state["identity"]]))
+        place["identity" if place is state else "random_state"] = data.draw(SOMETHING)
+    buffer = io.BytesIO()
+    np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
+    left.write_bytes(signed(buffer.getvalue()))
+    model = make().fit(X, Y).set_params(checkpoint=left)
+    theta = model.theta_
+    try:
+        model.fit(X, Y)
+    except ValueError:
+        assert model.theta_ is theta
+    else:  # what was put there is as good as what was
+        assert np.isfinite(model.theta_).all()
+        assert kind in ("number", "generator")
+    left.write_bytes(content)
 
 
 def test_checkpoints_of_other_fits_are_refused(left):
@@ -189,7 +244,8 @@ print(model.n_iter_, hashlib.sha256(model.theta_.tobytes()).hexdigest(), flush=T
 
 @pytest.mark.skipif(os.name != "posix", reason="processes are killed as POSIX has it")
 def test_processes_that_are_killed(tmp_path):
-    """Kill -9 at random moments; KILLS sets how many."""
+    """Kill -9, and now and then SIGTERM, at random moments; KILLS sets how many."""
+    signals = signal.SIGKILL, signal.SIGTERM
     kills, draw = int(os.environ.get("KILLS", "4")), random.Random(0)
 
     def start(path):
@@ -210,11 +266,11 @@ def test_processes_that_are_killed(tmp_path):
             child = start(path)
             if survived < kills:
                 time.sleep(draw.uniform(0, whole / 8))
-                child.kill()
+                child.send_signal(signals[survived % 4 == 3])
             found, _ = child.communicate()
             if child.returncode == 0:
                 assert found == expected
                 break
-            assert child.returncode == -signal.SIGKILL
+            assert -child.returncode in signals
             survived += 1
     assert survived >= kills

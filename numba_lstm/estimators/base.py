@@ -253,12 +253,12 @@ class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimat
 
     def _random_state(self, checkpoint):
         """The generator that random_state stands for, or that of the fit to go on with."""
-        from numba_lstm.training.checkpoints import load_random_state, save_generator
+        from numba_lstm.training.checkpoints import save_generator
 
         random_state = check_random_state(self.random_state)
         if checkpoint is not None:
             if checkpoint.found is not None:
-                random_state = load_random_state(checkpoint.found["identity"]["random_state"])
+                random_state = checkpoint.found["random_state"]
             checkpoint.claim({"random_state": save_generator(random_state)})
         return random_state
 

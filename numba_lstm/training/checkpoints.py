@@ -14,7 +14,6 @@ import io
 import json
 import os
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,9 @@ import numpy as np
 
 _MAGIC = b"numba_lstm checkpoint 1\n"
 _DIGEST_SIZE = 32
+
+
+_BIT_GENERATORS = "MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"
 
 
 class Checkpoint:
@@ -70,12 +72,17 @@ class Checkpoint:
         try:
             with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            return arrays | json.loads(arrays.pop("state").tobytes())
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{self._path} has a valid checksum and cannot be read ({error}). Remove it to "
-                "begin anew."
-            ) from error
+            found = arrays | json.loads(arrays.pop("state").tobytes())
+            found["random_state"] = load_random_state(found["identity"]["random_state"])
+        except Exception as error:  # what readers of archives raise of nonsense is anything
+            raise self._unusable(f"it cannot be read: {error!r}") from error
+        return found
+
+    def _unusable(self, reason):
+        return ValueError(
+            f"{self._path} has a valid checksum and cannot be used: {reason}. Remove it to begin "
+            "anew."
+        )
 
     def claim(self, identity: dict[str, Any]) -> None:
         """Say what the fit is: parameters, data and so on, by name.
@@ -99,6 +106,24 @@ class Checkpoint:
                     f"{self._path} is the checkpoint of another fit: {what}. Pass another name, "
                     "or remove the file to begin anew."
                 )
+
+    def check(self, expected: dict[str, Any]) -> None:
+        """Check that there is, in the file that was found, all that a fit goes on from.
+
+        Parameters
+        ----------
+        expected : dict
+            What :meth:`write` will be given, with other numbers.
+
+        Raises
+        ------
+        ValueError
+            If something is missing or of another kind, or an array of another shape.
+        """
+        found = self.found or {}
+        for name, value in expected.items():
+            if not _is_like(found.get(name), value):
+                raise self._unusable(f"its {name!r} does not belong to this fit")
 
     def is_due(self, epoch: int) -> bool:
         """Whether to write it now that so many epochs are done."""
@@ -154,8 +179,42 @@ def _plain(state):
     return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
 
 
+def _is_like(found, expected):
+    """Whether what was read is of the kind of what would be written."""
+    if isinstance(expected, np.ndarray):
+        kind = expected.dtype, expected.shape
+        alike = isinstance(found, np.ndarray) and (found.dtype, found.shape) == kind
+        return alike and bool(np.isfinite(found).all())
+    if isinstance(expected, dict):  # of a random generator
+        return _is_state(found, expected["bit_generator"])
+    if isinstance(expected, tuple):
+        same = isinstance(found, list) and len(found) == len(expected)
+        return same and all(map(_is_like, found, expected))
+    if isinstance(expected, list):  # of any length, unlike a tuple
+        return isinstance(found, list) and all(_is_like(one, 0.0) for one in found)
+    if isinstance(expected, float) and isinstance(found, float):
+        return True
+    return type(found) is int and 0 <= found < 2**63
+
+
+def _is_state(found, bit_generator):
+    try:
+        getattr(np.random, bit_generator)().state = found
+    except (ValueError, TypeError, OverflowError, KeyError):
+        return False
+    return True
+
+
 def load_random_state(state: dict[str, Any]) -> np.random.RandomState:
-    """Return a RandomState as :func:`save_generator` found it."""
+    """Return a RandomState as :func:`save_generator` found it.
+
+    Raises
+    ------
+    ValueError
+        If it is of another generator than RandomState's own.
+    """
+    if state["bit_generator"] not in _BIT_GENERATORS:
+        raise ValueError(f"unknown bit generator {state['bit_generator']!r}")
     result = np.random.RandomState(getattr(np.random, state["bit_generator"])())
     result.set_state(state)
     return result

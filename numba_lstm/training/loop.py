@@ -168,6 +168,7 @@ def train(
     if continued and stops_early:
         history.best = _skill(_mean_loss(network, theta, validation), null_loss)
     if checkpoint is not None and checkpoint.found is not None:
+        checkpoint.check(history.state(optimizer, generator, schedule))
         history.resume(checkpoint.found, optimizer, generator, schedule)
     try:
         for epoch in range(len(history.loss_curve), settings.max_iter):
