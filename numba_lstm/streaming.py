@@ -12,7 +12,6 @@ from numba_lstm._jit import kernel
 from numba_lstm.cpu.allocation import Needs, allocate
 from numba_lstm.cpu.gates import activate, standardise
 from numba_lstm.cpu.head import hidden_layer
-from numba_lstm.cpu.linking import link
 from numba_lstm.cpu.matmul import ADD, SET, product
 from numba_lstm.cpu.panels import pack_share
 from numba_lstm.cpu.special import advance
@@ -139,15 +138,12 @@ class Stream:
             )
         self._decode = copy.copy(estimator)._decode  # another fit must not reach it
         self._theta = np.array(estimator.theta_)
-        F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
+        F = layout.n_inputs // (3 if estimator._masks else 1)
         self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
-        self._work = allocate(layout, self._theta.dtype, False, Needs("predict"), n, n, 0, 0)
-        _pack(self._theta, self._work)
         self._decay = np.zeros(n), np.arange(n)
         self._time_scale, self._time_kind = estimator.time_scale_, estimator._time_kind
         self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
-        self._out = np.empty((n, K), self._theta.dtype)
-        self._x = np.empty((n, F))
+        self._allocate()
         self.reset()
 
     def step(self, x: Any, time: Any = None) -> Any:
@@ -273,9 +269,26 @@ class Stream:
                 part[...] = value
         self.n_steps, self._last_time = 0, None
 
+    def __getstate__(self):
+        state = vars(self) | {"_held": [[part.copy() for part in one] for one in self._parts()]}
+        del state["_work"], state["_out"], state["_x"]  # which are another version's own affair
+        return state
+
     def __setstate__(self, state):
         self.__dict__.update(state)
-        link(self._theta.dtype, self._layout.parts)
+        held = self.__dict__.pop("_held")
+        self._allocate()
+        for parts, values in zip(self._parts(), held, strict=True):
+            for part, value in zip(parts, values, strict=True):
+                part[...] = value
+
+    def _allocate(self):
+        """Make room for the steps, and put the weights where they read them."""
+        n, layout, dtype = self._n, self._layout, self._theta.dtype
+        self._work = allocate(layout, dtype, False, Needs("predict"), n, n, 0, 0)
+        _pack(self._theta, self._work)
+        self._out = np.empty((n, layout.n_outputs), dtype)
+        self._x = np.empty((n, layout.n_inputs // (1 if self._gaps is None else 3)))
 
     def _parts(self):
         """Views of h of every layer, beside the inputs, and of c."""

@@ -24,6 +24,7 @@ from numba_lstm.estimators.checks import (
     validation_data,
 )
 from numba_lstm.estimators.fitted import FittedMixin
+from numba_lstm.estimators.pickling import PicklingMixin
 from numba_lstm.estimators.targets import Targets, check_weights
 from numba_lstm.missing import MaskedSequences
 from numba_lstm.parameters import initialise
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from numba_lstm.training.loop import History
 
 
-class BaseLSTM(CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimator):
+class BaseLSTM(PicklingMixin, CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimator):
     """Base of the estimators; its parameters are documented there."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
