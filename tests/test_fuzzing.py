@@ -3,12 +3,24 @@
 FUZZ_CALLS is how many calls to make, FUZZ_SEED another choice of them.
 """
 
+import contextlib
 import copy
 import os
 import warnings
+from functools import partial
 
 import numpy as np
 import reference
+from fuzzing import (
+    RIGHT,
+    WRONG,
+    draw_state,
+    draw_times,
+    draw_weight,
+    draw_X,
+    draw_y,
+    listed,
+)
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
@@ -18,147 +30,6 @@ from numba_lstm import LSTMClassifier, LSTMRegressor
 CALLS_OF_AN_EXAMPLE = 10
 CALLS = int(os.environ.get("FUZZ_CALLS", 5000))
 SEED = os.environ.get("FUZZ_SEED")
-
-RIGHT = {
-    "hidden_size": [1, 2, 3, 5, [3, 3], [4, 2], np.int64(2)],
-    "bidirectional": [False, True],
-    "merge_mode": ["concat", "sum", "mean"],
-    "go_backwards": [False, True],
-    "residual": [False, True],
-    "bias": [True, False],
-    "proj_size": [0, 0, 1],
-    "layer_norm": [False, True],
-    "peephole": [False, True],
-    "coupled_gates": [False, True],
-    "cell_clip": [None, 0.5],
-    "learn_initial_state": [False, True],
-    "pooling": ["last", "mean", "max", "attention"],
-    "head_hidden_size": [None, 3],
-    "return_sequences": [False, True],
-    "zoneout_cell": [0.0, 0.3],
-    "solver": ["adam", "sgd", "rmsprop"],
-    "max_iter": [1, 2],
-    "batch_size": ["auto", 1, 3],
-    "early_stopping": [False, True],
-    "validation_fraction": [0.1, 0.5],
-    "clip_norm": [1.0, None],
-    "learning_rate_init": [0.005, 1e30],
-    "tbptt_steps": [None, 2],
-    "stateful": [False, True],
-    "memory": ["full", "recompute"],
-    "warm_start": [False, True],
-    "standardize": [True, False],
-    "dtype": ["float32", "float64", np.float64],
-}
-WRONG = {
-    "hidden_size": [0, -1, 2.5, "four", None, [], [2, 0]],
-    "merge_mode": ["both"],
-    "proj_size": [-1, 7, 1.5],
-    "pooling": ["first", None],
-    "cell_clip": [0.0, -1, "1"],
-    "max_iter": [0, 1.5, None],
-    "batch_size": [0, "all"],
-    "learning_rate_init": [0.0, np.nan, "fast"],
-    "validation_fraction": [0.0, 1.0],
-    "dtype": ["float16", int, None, "abc"],
-    "solver": ["lbfgs"],
-    "n_jobs": [0, "two"],
-    "device": ["cuda"],
-    "random_state": ["seed", -1],
-}
-
-
-def listed(options):
-    """Pairs of a parameter's name and a value."""
-    return [(name, value) for name, values in options.items() for value in values]
-
-
-def arranged(array, rng):
-    """The same numbers otherwise in memory."""
-    way = rng.integers(6)
-    if way == 1:
-        return np.asfortranarray(array)
-    if way == 2:  # every other one of a larger array
-        wide = np.repeat(array, 2, axis=-1)
-        return wide[..., ::2]
-    if way == 3:
-        return np.ascontiguousarray(array[::-1])[::-1]
-    if way == 4:
-        array = array.copy()
-        array.setflags(write=False)
-    if way == 5 and array.dtype.kind == "f":
-        return array.astype(array.dtype.newbyteorder())
-    return array
-
-
-def numbers(shape, rng):
-    """An array of one of many types, in one of many orders."""
-    kind = ["f2", "f4", "f8", "i1", "i8", "u2", "?", "O"][rng.integers(8)]
-    scale = 10.0 ** rng.integers(-3, 4)
-    values = rng.standard_normal(shape) * (10 if kind == "i1" else scale)
-    values = np.abs(values) if kind == "u2" else values
-    return arranged(values.astype(kind), rng)
-
-
-def draw_X(rng, F):
-    """Sequences, and the number of their steps; now and then something that is none."""
-    N, longest = rng.integers(1, 7), rng.integers(1, 6)
-    form = rng.integers(8)
-    if form == 0:
-        lengths = rng.integers(1, longest + 1, N)
-        X = [numbers((n, F), rng) for n in lengths]
-        return (tuple(X) if rng.random() < 0.3 else X), lengths
-    lengths = np.full(N, longest)
-    if form == 1:
-        return numbers((N, longest), rng), lengths
-    X = numbers((N, longest, F), rng)
-    if form == 2:
-        return X.tolist(), lengths
-    if form == 3:
-        wrong = np.array(X, float)
-        wrong.flat[rng.integers(wrong.size)] = rng.choice([np.nan, np.inf, -np.inf])
-        wrongs = [
-            wrong, X[:0], X[:, :0], X[0, 0], X[..., np.newaxis], X.astype(str), X + 1j, None, 3.0,
-            "text", [X[0], X[0, :0]], [X[0], None], [[1.0], [2.0, [3.0]]], X.astype("M8[s]")
-            if X.dtype.kind == "i" else {}, [X[0], X[0, :, :1].repeat(F + 1, axis=1)],
-        ]  # fmt: skip
-        return wrongs[rng.integers(len(wrongs))], lengths
-    return X, lengths
-
-
-def draw_y(rng, classifier, per_step, lengths):
-    """Targets that fit the sequences, for the most part."""
-    if rng.random() < 0.1:
-        per_step = not per_step
-    K = [(), (), (), (1,), (2,)][rng.integers(5)]
-    n = len(lengths) + (rng.random() < 0.05)
-
-    def some(shape):
-        if classifier:
-            y = rng.integers(0, 2 if K else rng.integers(2, 4), shape)
-            return y.astype([int, float, bool, str, object][0 if K else rng.integers(5)])
-        return numbers(shape, rng)
-
-    y = some((n, *K))
-    if per_step and len(set(lengths)) == 1:
-        y = some((n, lengths[0], *K))
-    elif per_step:
-        y = [some((m, *K)) for m in lengths]
-    if rng.random() < 0.1:
-        wrongs = [None, "text", 1.0, [], [np.nan] * n, ["a", 1.0] * n, [None] * n, {}, [1j] * n]
-        wrongs += [np.full((n, 1, 1, 1), 1.0), np.full(n, np.inf), ["few", "words"] * n]
-        y = wrongs[rng.integers(len(wrongs))]
-    return y
-
-
-def draw_weight(rng, n):
-    found = rng.integers(12)
-    if found == 0:
-        wrongs = [np.zeros(n), -np.ones(n), np.full(n, np.nan), np.ones(n + 1), "one"]
-        return wrongs[rng.integers(len(wrongs))]
-    if found < 4:
-        return arranged(rng.integers(0, 3, n).astype(["f4", "f8", "i8"][found - 1]), rng)
-    return None
 
 
 def same(a, b):
@@ -180,16 +51,47 @@ def same(a, b):
     return a is b or a == b or (a != a and b != b)
 
 
-def expected(model, X):
+def seen(x, mean):
+    """What a network sees of inputs with gaps: the last value, a flag, for how long."""
+    rows, last, since = [], np.array(mean), np.zeros(len(mean))
+    for row in x:
+        gap = np.isnan(row)
+        last, since = np.where(gap, last, row), np.where(gap, since + 1, 0)
+        rows.append([*last, *gap, *np.log1p(since)])
+    return np.array(rows)
+
+
+def moments(times, n):
+    """Times of each sequence, numbers or seconds."""
+    times = [times] * n if np.ndim(times[0]) == 0 else times
+    dates = np.asarray(times[0]).dtype.kind == "M"
+    return [np.asarray(t).astype("M8[s]").astype(float) if dates else np.asarray(t) for t in times]
+
+
+def decay_of(times, scale):
+    """Baytas et al. (2017): 1 / log(e + gap), less 1; gaps of 1 change nothing."""
+    if np.isnan(scale):  # no time had passed between any two steps
+        return np.zeros(len(times))
+    return np.append(0, 1 / np.log(np.e + np.diff(times) / scale - 1) - 1)
+
+
+def expected(model, X, times=None):
     """Outputs of the naive network in the targets' units, of all sequences in a row."""
     sequences = [np.asarray(x, np.float64) for x in X]
     sequences = [x[:, np.newaxis] if x.ndim == 1 else x for x in sequences]
+    if model._masks:
+        F = sequences[0].shape[1]
+        sequences = [seen(x, model.input_mean_[:F]) for x in sequences]
     scaled = [(x - model.input_mean_) / model.input_scale_ for x in sequences]
+    decays = None
+    if times is not None:
+        decays = [decay_of(t, model.time_scale_) for t in moments(times, len(X))]
     layout = model._layout  # of the network as it was fitted: parameters may have changed since
     return reference.outputs(
         scaled,
         model.parameters_,
         model._targets.per_step,
+        decays=decays,
         pooling=layout.pooling,
         head_activation=layout.head_activation,
         direction=layout.direction,
@@ -201,7 +103,7 @@ def expected(model, X):
     )
 
 
-def check_predictions(model, X, found):
+def check_predictions(model, X, found, times=None):
     per_step, columns = model._targets.per_step, model._targets.has_columns
     if per_step and isinstance(found, list):
         assert [len(y) for y in found] == [len(x) for x in X]
@@ -222,7 +124,7 @@ def check_predictions(model, X, found):
     if size > 100:
         return
     with np.errstate(over="ignore"):
-        out = expected(model, X)
+        out = expected(model, X, times)
     rounding = (2e-4 if model.theta_.dtype == np.float32 else 1e-9) * size
     reach = np.abs(out).max() + 1
     found = (found.reshape(out.shape) - model.target_mean_) / model.target_scale_
@@ -239,55 +141,116 @@ def check_states(model, X, states):
             assert np.isfinite(rows).all()
 
 
+METHODS = ["fit", "fit", "partial_fit", "predict", "predict", "score", "hidden_states", "set"]
+METHODS += ["predict_proba", "attention_weights", "stream"]
+
+
+def arguments(model, name, rng, F):
+    """What to call a method with."""
+    per_step, classifier = model.return_sequences, isinstance(model, LSTMClassifier)
+    X, lengths = draw_X(rng, F if rng.random() < 0.95 else F + 1)
+    args = {"X": X}
+    timed = getattr(model, "time_scale_", None) is not None
+    if rng.random() < (0.9 if timed else 0.1):
+        args["times"] = draw_times(rng, lengths)
+    if name in ("fit", "partial_fit", "score"):
+        args["y"] = draw_y(rng, classifier, per_step, lengths)
+        args["sample_weight"] = draw_weight(rng, len(lengths))
+    if name == "fit" and rng.random() < 0.2:
+        args["X_val"], lengths = draw_X(rng, F)
+        args["y_val"] = draw_y(rng, classifier, per_step, lengths)
+        if "times" in args:
+            args["times_val"] = draw_times(rng, lengths)
+    if name == "hidden_states":
+        args["layer"] = [-1, -1, -1, 0, 0, 1, 5, "last"][rng.integers(8)]
+    if name == "predict" and rng.random() < 0.3:
+        args["return_state"] = True
+        if hasattr(model, "theta_") and rng.random() < 0.5:
+            args["initial_state"] = draw_state(model, rng, len(lengths))
+    return args
+
+
+def stream_through(model, X, times=None):
+    """Outputs of the first sequence, step by step, and what predict has for it."""
+    x = X[0]
+    steps = [None] * len(x) if times is None else (times if np.ndim(times[0]) == 0 else times[0])
+    stream = model.stream()
+    found = [stream.step(row, time) for row, time in zip(x, steps, strict=True)]
+    state = stream.state
+    for wrong in (np.full(np.shape(x[0]), np.inf), "text", np.zeros((1, 2, 3))):
+        with contextlib.suppress(ValueError, TypeError):
+            stream.step(wrong, steps[-1])
+            raise AssertionError("a wrong step was taken")
+    assert same(stream.state, state)
+    given = None if times is None else [steps]
+    return found if model._targets.per_step else found[-1:], model.predict([x], times=given)
+
+
 def call(model, rng, F):
     """One call, which must end well or leave no trace; returns its name and how it ended."""
-    classifier = isinstance(model, LSTMClassifier)
-    name = ["fit", "fit", "partial_fit", "predict", "predict", "score", "hidden_states", "set"][
-        rng.integers(8)
-    ]
+    name = METHODS[rng.integers(len(METHODS))]
     if name == "set":
         wrong = rng.random() < 0.1
         pairs = listed(WRONG if wrong else RIGHT)
         option, value = pairs[rng.integers(len(pairs))]
         model.set_params(**{option: value})
         return name, None
-    X, lengths = draw_X(rng, F if rng.random() < 0.95 else F + 1)
-    args = {"X": X}
-    if name in ("fit", "partial_fit", "score"):
-        args["y"] = draw_y(rng, classifier, model.return_sequences, lengths)
-        args["sample_weight"] = draw_weight(rng, len(lengths))
-    if name == "fit" and rng.random() < 0.2:
-        args["X_val"], lengths = draw_X(rng, F)
-        args["y_val"] = draw_y(rng, classifier, model.return_sequences, lengths)
-    if name == "hidden_states":
-        args["layer"] = [-1, -1, -1, 0, 0, 1, 5, "last"][rng.integers(8)]
+    args = arguments(model, name, rng, F)
     given, before = copy.deepcopy(args), copy.deepcopy(vars(model))
+    method = getattr(model, name, None)
+    if name == "predict_proba" and method is None:
+        return name, None
+    if name == "stream":
+        method = partial(stream_through, model)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what scikit-learn and the library warn of is meant
             warnings.simplefilter("error", RuntimeWarning)
-            found = getattr(model, name)(**args)
+            found = method(**args)
     except (ValueError, TypeError, NotFittedError) as error:
         assert same(vars(model), before), name
         ended = type(error).__name__
     else:
         ended = None
-        if name in ("fit", "partial_fit"):
-            assert found is model
-            assert np.isfinite(model.theta_).all()
-            assert np.isfinite(model.loss_curve_).all()
-            found = model.predict(X)
-            check_predictions(model, X, found)
-        else:
-            assert same(vars(model), before), name
-            if name == "predict":
-                check_predictions(model, X, found)
-            elif name == "hidden_states":
-                check_states(model, X, found)
-            else:
-                assert not np.isinf(found)
+        check_result(model, name, args, found, before)
     assert same(args, given), name
     return name, ended
+
+
+def check_result(model, name, args, found, before):
+    X, times = args["X"], args.get("times")
+    if name in ("fit", "partial_fit"):
+        assert found is model
+        assert np.isfinite(model.theta_).all()
+        assert np.isfinite(model.loss_curve_).all()
+        check_predictions(model, X, model.predict(X, times=times), times)
+        return
+    assert same(vars(model), before), name
+    if name == "predict" and "return_state" in args:
+        found, state = found
+        arrays = [one for part in state for one in (part if isinstance(part, list) else [part])]
+        assert all(len(one) == len(X) and np.isfinite(one).all() for one in arrays)
+        if "initial_state" not in args:
+            check_predictions(model, X, found, times)
+    elif name == "predict":
+        check_predictions(model, X, found, times)
+    elif name == "hidden_states":
+        check_states(model, X, found)
+    elif name == "attention_weights":
+        for x, weights in zip(X, found, strict=True):
+            assert len(weights) == len(x)
+            assert abs(weights.sum() - 1) < 1e-5
+    elif name == "predict_proba":
+        for p in found:
+            assert ((p >= 0) & (p <= 1)).all()
+    elif name == "stream":
+        stepped, whole = found
+        whole = whole[0] if model._targets.per_step else whole
+        if np.asarray(whole).dtype.kind == "f":
+            size = (1 + np.abs(whole).max()) * max(1.0, np.abs(model.theta_).max())
+            np.testing.assert_allclose(stepped, whole, rtol=0, atol=1e-5 * size)
+    else:
+        assert not np.isinf(found)
 
 
 def run_calls(seed_of_example, classifier, options, F, ends):
