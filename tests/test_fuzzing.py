@@ -172,6 +172,7 @@ def arguments(model, name, rng, F):
 
 def stream_through(model, X, times=None):
     """Outputs of the first sequence, step by step, and what predict has for it."""
+    model.predict(X, times=times)  # which checks what a stream never sees
     x = X[0]
     steps = [None] * len(x) if times is None else (times if np.ndim(times[0]) == 0 else times[0])
     stream = model.stream()
