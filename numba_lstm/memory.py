@@ -289,6 +289,26 @@ def _lower_flat(context, builder, sig, args):
     return _make(context, builder, sig.return_type, data, [size])
 
 
+def at(place: int, size: int, like: Any) -> np.ndarray:
+    """Return what lies in memory from an address on: ``size`` numbers of the type of ``like``.
+
+    Nothing keeps it alive, and nothing tells whether there is anything.
+    """
+    kind = np.ctypeslib.as_ctypes_type(np.asarray(like).dtype)
+    return np.ctypeslib.as_array((kind * size).from_address(place))
+
+
+@type_callable(at)
+def _type_at(context):
+    return lambda place, size, like: View(like, 1)
+
+
+@lower_builtin(at, types.Integer, types.Integer, types.Number)
+def _lower_at(context, builder, sig, args):
+    pointer = context.get_value_type(types.CPointer(sig.args[2]))
+    return _make(context, builder, sig.return_type, builder.inttoptr(args[0], pointer), [args[1]])
+
+
 def address(array: np.ndarray) -> int:
     """Return where an array, or a view, begins."""
     return array.ctypes.data

@@ -8,90 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from numba_lstm._jit import kernel
-from numba_lstm.cpu.allocation import Needs, allocate
-from numba_lstm.cpu.gates import activate, standardise
-from numba_lstm.cpu.head import hidden_layer
-from numba_lstm.cpu.matmul import ADD, SET, product
-from numba_lstm.cpu.panels import pack_share
-from numba_lstm.cpu.special import advance
-from numba_lstm.cpu.table import CELL, HEAD, cell_part, n_cells, part_of_cell
+from numba_lstm.cpu import steps
 from numba_lstm.estimators.state import as_arrays
-from numba_lstm.memory import matrix, view
 from numba_lstm.missing import GapFiller
 from numba_lstm.times import as_times, decay_after, elapsed, kind_of
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
 
-
-@kernel
-def _pack(theta, work):
-    theta, (memory, table) = view(theta), view(work)
-    pack_share(theta, memory, table, 0, 1)
-
-
-@kernel
-def _step(decay, numbers, x, scale, theta, work, out):
-    """Equations (1) to (4) and the head for one step of every stream.
-
-    Parameters
-    ----------
-    decay, numbers : ndarray of shape (n,)
-        The decay of each stream's cells, and the numbers 0 to n-1.
-    x : ndarray of uint8 of shape (n F 8,)
-        Inputs: the bytes of an array (n, F) in float64.
-    scale : ndarray of shape (2, F)
-        Mean of the inputs, and one over their scale; float64. Few arrays, because each takes
-        Numba 0.15 microseconds to unpack.
-    theta : ndarray
-        The weights, which lie in panels in ``work``, too.
-    work : Workspace
-        One for predictions. The state is in it: h in each cell's xh, and c.
-    out : ndarray of shape (n, K)
-        Receives the outputs.
-    """
-    decay, numbers, x, scale = view((decay, numbers, x, scale))
-    theta, work, out = view((theta, work, out))
-    (memory, table), (n, K), zero = work, out.shape, np.int64(0)
-    for k in range(n_cells(table)):
-        cell = cell_part(k)
-        xh, gates = matrix(memory, table, cell + CELL.xh), matrix(memory, table, cell + CELL.gates)
-        c, h = matrix(memory, table, cell + CELL.c), matrix(memory, table, cell + CELL.h)
-        below, packed_W = (
-            matrix(memory, table, cell + CELL.x),
-            matrix(memory, table, cell + CELL.packed_W),
-        )
-        R, P = packed_W.shape[0], table[cell + CELL.h_0 + 2]
-        for r in range(n):
-            if k == 0:
-                standardise(x, 8, r, scale[0], scale[1], xh, r, R - P)
-            else:
-                for j in range(below.shape[1]):
-                    xh[r, j] = below[r, j]
-                if below.shape[1] < R - P:
-                    xh[r, R - P - 1] = 1
-        product(xh, 0, R, packed_W, gates, 0, n, SET)
-        tanh_c = matrix(memory, table, cell + CELL.tanh_c)
-        if not table[cell + CELL.special]:
-            activate(gates, 0, c, 0, c, 0, tanh_c, h, 0, 0, xh, R - P, 0, n, n)
-        else:
-            advance(
-                *(theta, memory, table, cell, decay, numbers, zero, zero, zero, zero, zero, zero),
-                *(R - P, zero, n, n),
-            )
-        if table[cell + CELL.residual]:
-            layer = matrix(memory, table, cell + CELL.out)
-            for r in range(n):
-                for j in range(P):
-                    layer[r, j] = h[r, j] + below[r, j]
-    if table[HEAD.hides]:
-        hidden_layer(theta, memory, table, zero, n)
-    h, b_y = matrix(memory, table, HEAD.h), matrix(theta, table, HEAD.b_y)
-    for r in range(n):
-        for j in range(K):
-            out[r, j] = b_y[0, j]
-    product(h, 0, h.shape[1], matrix(memory, table, HEAD.packed_W_yT), out, 0, n, ADD)
+_DOUBLE = np.dtype(np.float64)
 
 
 class Stream:
@@ -136,14 +61,32 @@ class Stream:
                 f"The network pools whole sequences (pooling={layout.pooling!r}), of which a "
                 "stream sees one step at a time. Fit one with pooling='last'."
             )
-        self._decode = copy.copy(estimator)._decode  # another fit must not reach it
-        self._theta = np.array(estimator.theta_)
-        F = layout.n_inputs // (3 if estimator._masks else 1)
+        self._estimator = estimator = copy.copy(estimator)  # another fit must not reach it
+        estimator.theta_ = np.array(estimator.theta_)
+        for name in ("_optimizer", "_generator"):
+            estimator.__dict__.pop(name, None)
+        self._has_columns = estimator._targets.has_columns
+        self._theta = estimator.theta_
+        F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
         self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
-        self._decay = np.zeros(n), np.arange(n)
         self._time_scale, self._time_kind = estimator.time_scale_, estimator._time_kind
-        self._scale = np.stack([estimator.input_mean_, 1.0 / estimator.input_scale_])
-        self._allocate()
+        self._scale = np.concatenate([estimator.input_mean_, 1.0 / estimator.input_scale_])
+        # Values leave the kernel in the targets' units; what becomes classes, as it is.
+        self._decides = estimator._targets.classes is not None
+        ones = np.concatenate([np.ones(K), np.zeros(K)])
+        units = np.concatenate([estimator.target_scale_, estimator.target_mean_])
+        self._units = ones if self._decides else units
+        self._decay = np.zeros(n)
+        self._shape = (F,) if self._one else (n, F)
+        self._work = work = steps.make_room(layout, self._theta, n)
+        inputs = self._scale, self._units, self._decay, np.arange(n)
+        self._frame = steps.Frame(self._theta, *work, *inputs, np.empty(n * K))
+        self._places = steps.addresses(self._frame)
+        self._address = self._places.ctypes.data
+        is_float32 = self._theta.dtype == np.float32
+        self._step = steps.step_float32 if is_float32 else steps.step_float64
+        self._is_plain = self._gaps is None and self._time_scale is None
+        self._is_single = self._one and not self._decides and not self._has_columns
         self.reset()
 
     def step(self, x: Any, time: Any = None) -> Any:
@@ -173,26 +116,46 @@ class Stream:
             If x has another shape, or infinity or, without masks, NaN in it, or the time is
             missing, not finite, or before the last one; the state stays as it was.
         """
-        given, shape = np.asarray(x), self._x.shape[self._one :]
+        usual = type(x) is np.ndarray and x.shape == self._shape and x.dtype is _DOUBLE
+        if not (usual and self._is_plain and x.flags.carray):
+            x = self._checked(x, time)
+        elif time is not None:
+            self._pass_time(time)
+        y = self._step(x if self._one else x.reshape(-1), self._address)
+        if y != y:  # which the outputs of finite inputs never are
+            raise ValueError(
+                "x contains NaN or infinity. Impute such values first, or for NaN fit with "
+                "missing='mask'."
+            )
+        self.n_steps += 1
+        return y if self._is_single else self._outputs()
+
+    def _checked(self, x, time):
+        """Return inputs as the kernel takes them, from whatever may be given."""
+        given, shape = np.asarray(x), self._shape
         if given.shape != shape and (shape[-1] > 1 or given.shape != shape[:-1]):
             raise ValueError(
                 f"x has shape {given.shape}, but a step of this stream needs {shape}."
             )
         if given.dtype.kind not in "fiub":
             raise TypeError(f"x has dtype {given.dtype}; a step takes numbers.")
-        self._x[...] = given.reshape(shape)
-        wrong = ~np.isfinite(self._x) if self._gaps is None else np.isinf(self._x)
+        given = np.array(given, np.float64).reshape(self._n, -1)
+        wrong = ~np.isfinite(given) if self._gaps is None else np.isinf(given)
         if wrong.any():
             raise ValueError(
                 "x contains NaN or infinity. Impute such values first, or for NaN fit with "
                 "missing='mask'."
             )
         self._pass_time(time)
-        x = self._x if self._gaps is None else self._gaps.fill(self._x)
-        x = x.reshape(-1).view(np.uint8)
-        _step(*self._decay, x, self._scale, self._theta, self._work, self._out)
-        self.n_steps += 1
-        y = self._decode(self._out)
+        x = given if self._gaps is None else self._gaps.fill(given)
+        return x.reshape(-1)
+
+    def _outputs(self):
+        y = self._frame.y.reshape(self._n, -1)
+        if self._decides:
+            y = self._estimator._decode(y)
+        else:
+            y = y.copy() if self._has_columns else y[:, 0].copy()
         return y[0] if self._one else y
 
     def reset(self) -> None:
@@ -226,7 +189,7 @@ class Stream:
         if not (np.isfinite(gaps) & (gaps >= 0)).all():
             raise ValueError(f"time={time!r} is not finite, or before the last step's, {last}.")
         first = self._last_time is None
-        self._decay[0][...] = 0 if first else decay_after(gaps, self._time_scale)
+        self._decay[...] = 0 if first else decay_after(gaps, self._time_scale)
         self._last_time = given.copy()
 
     @property
@@ -264,40 +227,28 @@ class Stream:
             )
         if not all(np.isfinite(part).all() for parts in values for part in parts):
             raise ValueError("The state contains NaN or infinity.")
-        for parts, given in zip(self._parts(), values, strict=True):
-            for part, value in zip(parts, given, strict=True):
-                part[...] = value
+        self._put(values)
         self.n_steps, self._last_time = 0, None
 
     def __getstate__(self):
-        state = vars(self) | {"_held": [[part.copy() for part in one] for one in self._parts()]}
-        del state["_work"], state["_out"], state["_x"]  # which are another version's own affair
-        return state
+        """Return what another version can make a stream of: no buffers, no addresses."""
+        return {
+            "estimator": self._estimator,
+            "n_streams": None if self._one else self._n,
+            "held": [[part.copy() for part in parts] for parts in self._parts()],
+            "others": {name: getattr(self, name) for name in ("n_steps", "_last_time", "_gaps")},
+        }
 
     def __setstate__(self, state):
-        self.__dict__.update(state)
-        held = self.__dict__.pop("_held")
-        self._allocate()
-        for parts, values in zip(self._parts(), held, strict=True):
-            for part, value in zip(parts, values, strict=True):
+        self.__init__(state["estimator"], state["n_streams"])
+        self._put(state["held"])
+        self.__dict__.update(state["others"])
+
+    def _put(self, values):
+        for parts, given in zip(self._parts(), values, strict=True):
+            for part, value in zip(parts, given, strict=True):
                 part[...] = value
 
-    def _allocate(self):
-        """Make room for the steps, and put the weights where they read them."""
-        n, layout, dtype = self._n, self._layout, self._theta.dtype
-        self._work = allocate(layout, dtype, False, Needs("predict"), n, n, 0, 0)
-        _pack(self._theta, self._work)
-        self._out = np.empty((n, layout.n_outputs), dtype)
-        self._x = np.empty((n, layout.n_inputs // (1 if self._gaps is None else 3)))
-
     def _parts(self):
-        """Views of h of every layer, beside the inputs, and of c."""
-        (memory, table), n, h, c = self._work, self._n, [], []
-        for k, cell in enumerate(self._layout.cells):
-            xh, c_k = (
-                matrix(memory, table, part_of_cell(k) + column) for column in (CELL.xh, CELL.c)
-            )
-            first = cell.n_inputs + self._layout.bias
-            h.append(xh[:n, first : first + cell.output_size])
-            c.append(c_k[:n])
-        return h, c
+        """Views of h of every layer and of c."""
+        return steps.state_parts(self._layout, self._work)

@@ -100,6 +100,8 @@ def test_threads_of_a_call(monkeypatch):
     assert resolve_n_jobs(-1) == cores
     assert resolve_n_jobs(-2) == max(cores - 1, 1)
     assert resolve_n_jobs(10_000) == cores or resolve_n_jobs(10_000) > 1
+    with pytest.raises(ValueError, match="n_jobs=0"):
+        resolve_n_jobs(0)
     workers = Parallel(n_jobs=2, backend="threading")(delayed(resolve_n_jobs)(None) for _ in "ab")
     assert workers == [1, 1]
 

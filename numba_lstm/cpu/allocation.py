@@ -116,6 +116,8 @@ def allocate(
     asked = {"train": needs.purpose == "train", "special": needs.special}
     link(dtype, layout.parts | {name for name, there in asked.items() if there})
     room, trains = _Room(), needs.purpose == "train"
+    panels = [_panels(room, layout, k, trains) for k in range(-1, len(layout.cells))]
+    begins = room.size  # of what changes: weights stay as they are from step to step
     rows = B + n_tasks * GAP if needs.purpose == "predict" else S  # of what a step computes
     widths = layout.widths
     every_step = [True] * len(widths)
@@ -132,11 +134,14 @@ def allocate(
     parts = [
         _cell_columns(
             *(room, layout, k, needs, S, B, rows, n_tasks, zeros[0], every_step[cell.layer]),
-            *(outs, d_outs, x_masks[cell.layer]),
+            *(outs, d_outs, x_masks[cell.layer], panels[1 + k]),
         )
         for k, cell in enumerate(layout.cells)
     ]
-    head = _head_columns(room, layout, dtype, needs, B, Q, rows, n_tasks, outs[-1], d_outs[-1])
+    ends = outs[-1], d_outs[-1]
+    head = _head_columns(
+        *(room, layout, dtype, needs, B, Q, rows, n_tasks, *ends, panels[0], begins)
+    )
     table = np.concatenate([np.ravel(x) for x in itertools.chain(head, *parts)]).astype(np.int64)
     memory = room.memory(dtype)
     memory[zeros[0] : zeros[0] + zeros[1] * zeros[2]] = 0
@@ -145,8 +150,38 @@ def allocate(
     return Workspace(memory, table)
 
 
+def _panels(room, layout, k, trains):
+    """Make room for the packed weights of cell k; of the head, where k is -1."""
+
+    def some(there, n, width):
+        return room.take(n, width) if there else (0, 0, 0)
+
+    if k < 0:
+        width, M, attends = layout.widths[-1], layout.head_size, layout.pooling == "attention"
+        K, seen = layout.n_outputs, layout.head_inputs
+        return {
+            "packed_W_y": some(trains, seen, K),
+            "packed_W_yT": room.take(seen, K),
+            "packed_W_a": some(attends, width, width),
+            "packed_W_aT": some(attends and trains, width, width),
+            "packed_W_1": some(M, width, M),
+            "packed_W_1T": some(M and trains, M, width),
+        }
+    layer, _, F, H, P, _ = layout.cells[k]
+    projects, decays = layout.proj_size > 0, layout.decays
+    return {
+        "packed_W": room.take(F + layout.bias + P, 4 * H),
+        "packed_W_hT": some(trains, 4 * H, P),
+        "packed_W_xT": some(trains and layer, 4 * H, F),
+        "packed_W_r": some(projects, H, P),
+        "packed_W_rT": some(projects and trains, P, H),
+        "packed_W_d": some(decays, H, H),
+        "packed_W_dT": some(decays and trains, H, H),
+    }
+
+
 def _cell_columns(
-    room, layout, k, needs, S, B, rows, n_tasks, zeros, every_step, outs, d_outs, x_mask
+    room, layout, k, needs, S, B, rows, n_tasks, zeros, every_step, outs, d_outs, x_mask, panels
 ):
     """Make the buffers of cell k."""
     cell, places, shapes = layout.cells[k], layout.places, layout.shapes
@@ -183,9 +218,6 @@ def _cell_columns(
         dx=d_outs[layer - 1] if layer else nowhere,
         out=outs[layer],
         d_out=d_outs[layer],
-        packed_W=room.take(size, 4 * H),
-        packed_W_hT=some(trains, 4 * H, P),
-        packed_W_xT=some(trains and layer, 4 * H, F),
         W=(W, size, 4 * H),
         W_x=(W, F, 4 * H) if layer else nowhere,
         W_h=(W + (size - P) * 4 * H, P, 4 * H),
@@ -205,13 +237,9 @@ def _cell_columns(
         hidden=some(projects or norm or zones, rows, H),
         d_hidden=some(projects and trains, B, H),
         d_h=some(projects and trains, S, P),
-        packed_W_r=some(projects, H, P),
-        packed_W_rT=some(projects and trains, P, H),
         W_r=weight("W_r"),
         begun=some(decays, rows, H),
         short=some(decays, c[1], H),
-        packed_W_d=some(decays, H, H),
-        packed_W_dT=some(decays and trains, H, H),
         W_d=weight("W_d"),
         b_d=weight("b_d"),
         kept_dh=some(zones and trains, B, P),
@@ -238,10 +266,11 @@ def _cell_columns(
         decays=decays,
         zones=zones,
         passes=needs.passes,
+        **panels,
     )
 
 
-def _head_columns(room, layout, dtype, needs, B, Q, rows, n_tasks, out, d_out):
+def _head_columns(room, layout, dtype, needs, B, Q, rows, n_tasks, out, d_out, panels, begins):
     """Make the head's buffers; ``out`` and ``d_out`` are the last layer's outputs."""
     trains, predicts = needs.purpose == "train", needs.purpose == "predict"
     width, K, M, seen = layout.widths[-1], layout.n_outputs, layout.head_size, layout.head_inputs
@@ -272,8 +301,6 @@ def _head_columns(room, layout, dtype, needs, B, Q, rows, n_tasks, out, d_out):
         d_h=d_h,
         out=room.take(0 if needs.purpose == "states" else Q, K),
         d_out=room.take(Q if trains else 0, K),
-        packed_W_y=room.take(seen if trains else 0, K),
-        packed_W_yT=room.take(seen, K),
         constants=room.take(1, 3),
         row_loss=room.take(1, Q if trains else 0),
         W_y=weight("W", K, seen),
@@ -285,13 +312,9 @@ def _head_columns(room, layout, dtype, needs, B, Q, rows, n_tasks, out, d_out):
         W_a=weight("W_a", width, width),
         b_a=weight("b_a", 1, width),
         v_a=weight("v_a", 1, width),
-        packed_W_a=room.take(width if attends else 0, width),
-        packed_W_aT=room.take(width if attends and trains else 0, width),
         extra=room.take(2 * n_tasks if attends and trains else 0, width),
         W_1=weight("W_1", width, M),
         b_1=weight("b_1", 1, M),
-        packed_W_1=room.take(width if M else 0, M),
-        packed_W_1T=room.take(M if trains else 0, width),
         extra_b_1=room.take(n_tasks if trains else 0, M),
         scratch=room.take(n_tasks if trains else 0, scratch),
         pooling=POOLING.index(layout.pooling),
@@ -300,4 +323,6 @@ def _head_columns(room, layout, dtype, needs, B, Q, rows, n_tasks, out, d_out):
         draws=False,
         seed=0,
         first_step=0,
+        begins=begins,
+        **panels,
     )

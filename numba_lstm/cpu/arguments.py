@@ -62,7 +62,8 @@ class Targets(NamedTuple):
 # One notation: of what kind an argument is follows from its name. Others are integers.
 _BOOLEANS = "add back every_step per_step"
 _INTEGERS = "table blocks ends starts"
-_VECTORS = "theta grad memory weight space"
+_VECTORS = "theta grad memory panels weight space"
+_DOUBLES = "decay scale units x_given y"
 _MATRICES = (
     "A B C packed_B xh gates c new_c tanh_c h dh dc hidden d_hidden d_peephole "
     "norm normal spread mean extra mask old new to d kept"
@@ -91,12 +92,12 @@ def kinds_of(function: Callable, real: types.Float) -> tuple[types.Type, ...]:
         "inputs": types.BaseTuple.from_types(inputs, Inputs),
         "targets": types.BaseTuple.from_types((matrix, vector, types.intp, real), Targets),
         "variant": types.Tuple((matrix, real, types.boolean)),
-        "decay": doubles,
     }
     for names, kind in (
         (_BOOLEANS, types.boolean),
         (_INTEGERS, integers),
         (_VECTORS, vector),
+        (_DOUBLES, doubles),
         (_MATRICES, matrix),
     ):
         kinds |= dict.fromkeys(names.split(), kind)

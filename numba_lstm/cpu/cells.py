@@ -112,7 +112,8 @@ def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_st
                 # What has passed since the step before, which backwards is the later one.
                 gap = (-1 if fresh else now + 1) if reverse else now
                 advance(
-                    *(theta, memory, table, cell, decay, starts, s + r, now, gap, previous),
+                    *(theta, memory, memory, table, cell, decay, starts),
+                    *(s + r, now, gap, previous),
                     *(q + r, at + r, x_size, following + r, min(max(n_written - r, 0), m), m),
                 )
         if special:

@@ -16,7 +16,7 @@ from numba_lstm.vectors import constant
 
 
 @linked("decays")
-def decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n):
+def decay_cells(theta, memory, panels, table, cell, decay, starts, i, gap, previous, q, n):
     """Make ``begun``, rows from q on, of the cells in rows from ``previous`` on.
 
     The time that has passed is that of step ``gap``, or none if this is negative.
@@ -25,7 +25,7 @@ def decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, 
     short, b_d = matrix(memory, table, cell + CELL.short), matrix(theta, table, cell + CELL.b_d)
     H, L, number = c.shape[1], lanes(c), type(c[0, 0])
     whole, rest = H - H % L, H % L
-    packed = matrix(memory, table, cell + CELL.packed_W_d)
+    packed = matrix(panels, table, cell + CELL.packed_W_d)
     product(c, previous, H, packed, short, previous, n, SET)
     for r in range(n):
         change = number(decay[starts[i + r] + gap] if gap >= 0 else 0.0)

@@ -14,15 +14,20 @@ _LARGEST = 1e18
 
 
 @helper
+def standardised(value, mean, inverse_scale):
+    """Return an input as the network sees it, in float64, in which the difference is formed."""
+    # Still finite in float32, as are sums of it: no NaN from inf - inf.
+    return min(max((value - mean) * inverse_scale, -_LARGEST), _LARGEST)
+
+
+@helper
 def standardise(memory, itemsize, source, mean, inverse_scale, xh, row, x_size):
     """Write row ``source`` of the inputs, and the bias's one if any, into a row of xh."""
     F = mean.size
     first = source * F * itemsize
     for j in range(F):
-        # The difference is formed in float64 before it is rounded.
-        z = (read_real(memory, first + j * itemsize, itemsize) - mean[j]) * inverse_scale[j]
-        # Still finite in float32, as are sums of it: no NaN from inf - inf.
-        xh[row, j] = min(max(z, -_LARGEST), _LARGEST)
+        value = read_real(memory, first + j * itemsize, itemsize)
+        xh[row, j] = standardised(value, mean[j], inverse_scale[j])
     if x_size > F:
         xh[row, F] = 1
 

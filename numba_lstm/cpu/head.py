@@ -43,13 +43,13 @@ def head_loss(theta, memory, table, ends, s, e, base, every_step, targets):
 
 
 @linked("hides")
-def hidden_layer(theta, memory, table, row, n):
+def hidden_layer(theta, memory, panels, table, row, n):
     """Units of the hidden layer for n rows: h = f(pooled W_1 + b_1)."""
     if not table[HEAD.hides]:
         return
     pooled, h = matrix(memory, table, HEAD.pooled), matrix(memory, table, HEAD.h)
     b, is_tanh = matrix(theta, table, HEAD.b_1), table[HEAD.is_tanh] != 0
-    packed = matrix(memory, table, HEAD.packed_W_1)
+    packed = matrix(panels, table, HEAD.packed_W_1)
     product(pooled, row, pooled.shape[1], packed, h, row, n, SET)
     for r in range(row, row + n):
         for j in range(h.shape[1]):

@@ -47,7 +47,7 @@ def _predict(stage, index, theta, work, inputs, blocks, per_step):
         pool(theta, memory, table, ends, s, e, base, first)
     q, n, row = (ends[s], ends[e] - ends[s], ends[s]) if per_step else (s, e - s, first)
     if table[HEAD.hides]:
-        hidden_layer(theta, memory, table, row, n)
+        hidden_layer(theta, memory, memory, table, row, n)
     outputs(theta, memory, table, row, q, n)
 
 
@@ -82,7 +82,7 @@ def _forward_and_back(stage, index, theta, grad, work, inputs, blocks, wave, per
         pool(theta, memory, table, ends, s, e, base, s)
     row, n = (ends[s] - base, ends[e] - ends[s]) if per_step else (s, e - s)
     if table[HEAD.hides]:
-        hidden_layer(theta, memory, table, row, n)
+        hidden_layer(theta, memory, memory, table, row, n)
     head_loss(theta, memory, table, ends, s, e, base, per_step, targets)
     if table[HEAD.hides]:
         hidden_layer_backward(memory, table, row, n, index)

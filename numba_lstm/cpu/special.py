@@ -47,13 +47,30 @@ def _variant_of(theta, memory, table, cell):
 
 @linked("special")
 def advance(
-    theta, memory, table, cell, decay, starts, i, t, gap, previous, q, at, x_size, following, m, n
+    theta,
+    memory,
+    panels,
+    table,
+    cell,
+    decay,
+    starts,
+    i,
+    t,
+    gap,
+    previous,
+    q,
+    at,
+    x_size,
+    following,
+    m,
+    n,
 ):
     """One step of n sequences from i on: pre-activations become h and c.
 
     They are in rows from q on; c_{t-1} is in rows from ``previous`` on, h goes to rows from
     ``at`` on and that of the first m to rows of xh from ``following`` on. ``starts`` and
     ``decay`` are those of the inputs; step ``gap`` has what comes before this one, step t.
+    Packed weights are in ``panels``.
     """
     xh, gates = matrix(memory, table, cell + CELL.xh), matrix(memory, table, cell + CELL.gates)
     c, new_c = matrix(memory, table, cell + CELL.c), matrix(memory, table, cell + CELL.new_c)
@@ -65,7 +82,7 @@ def advance(
     spread, column = matrix(memory, table, cell + CELL.spread), table[cell + CELL.h_column]
     zero, c_prev, before = np.int64(0), c, previous
     if table[cell + CELL.decays]:
-        decay_cells(theta, memory, table, cell, decay, starts, i, gap, previous, q, n)
+        decay_cells(theta, memory, panels, table, cell, decay, starts, i, gap, previous, q, n)
         c_prev, before = matrix(memory, table, cell + CELL.begun), q
     if table[cell + CELL.normed]:
         normal = matrix(memory, table, cell + CELL.normal)
@@ -92,7 +109,7 @@ def advance(
     P, new_h, row = H, hidden, q
     if table[cell + CELL.projects]:
         P, new_h, row = h.shape[1], h, at
-        packed = matrix(memory, table, cell + CELL.packed_W_r)
+        packed = matrix(panels, table, cell + CELL.packed_W_r)
         product(hidden, q, H, packed, h, at, n, SET)
     if table[cell + CELL.zones]:
         which = np.int64(1)

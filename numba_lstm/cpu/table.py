@@ -228,6 +228,8 @@ class HeadColumns(NamedTuple):
         Whether units stay as they were at random, or, in a prediction, in proportion.
     seed, first_step : int
         What is drawn: a seed, and the number of the first time step.
+    begins : int
+        Where in the memory what changes begins: the packed weights lie before it.
     """
 
     rows: Any
@@ -266,6 +268,7 @@ class HeadColumns(NamedTuple):
     draws: bool
     seed: int
     first_step: int
+    begins: int
 
 
 def _columns(kind, n_matrices):

@@ -22,7 +22,14 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
     -------
     int
         At least 1, and at most what Numba was started with.
+
+    Raises
+    ------
+    ValueError
+        If it is 0.
     """
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0: pass None or -1 for all cores, or a positive number.")
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     cores = min(available or os.cpu_count() or 1, config.NUMBA_NUM_THREADS)
     if n_jobs is None:

@@ -17,6 +17,8 @@ from numba_lstm.times import check_times
 
 def check_parameters(estimator: Any, continued: bool) -> np.dtype:
     """Check the constraints, and what these cannot say; return the dtype."""
+    from numba_lstm.cpu.threads import resolve_n_jobs  # which imports Numba
+
     estimator._validate_params()  # scikit-learn skips it in further calls of partial_fit
     try:
         dtype = np.dtype(estimator.dtype)
@@ -30,8 +32,7 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
         raise ValueError(
             f"device={estimator.device!r}: this version runs on the CPU only. Use device='cpu'."
         )
-    if estimator.n_jobs == 0:
-        raise ValueError("n_jobs=0: pass None or -1 for all cores, or a positive number.")
+    resolve_n_jobs(estimator.n_jobs)
     asked = estimator._make_layout(1, 1)  # whose own checks come first
     if estimator.dropout > 0 and len(asked.hidden_sizes) == 1:
         warnings.warn(
