@@ -15,8 +15,42 @@ from numba_lstm.times import as_times, decay_after, elapsed, kind_of
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
+    from numba_lstm.parameters import Layout
 
 _DOUBLE = np.dtype(np.float64)
+_SINGLE = np.dtype(np.float32)
+
+
+def check_forward(layout: Layout, name: str) -> None:
+    """Refuse networks that need whole sequences.
+
+    Raises
+    ------
+    ValueError
+        If it reads backwards, or pools over time; ``name`` is the method that was called.
+    """
+    if layout.direction != "forward":
+        raise ValueError(
+            f"{name}() takes in one time step after the other, but this network reads sequences "
+            "from their end. Fit one with bidirectional=False and go_backwards=False."
+        )
+    if layout.pooling != "last":
+        raise ValueError(
+            f"{name}() sees one step at a time, but this network pools whole sequences "
+            f"(pooling={layout.pooling!r}). Fit one with pooling='last'."
+        )
+
+
+def scale_and_units(estimator: FittedMixin) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standardisation of inputs and outputs as a step takes it: see steps.Frame.
+
+    Values leave a step in the targets' units; what becomes classes, as the network has it.
+    """
+    scale = np.concatenate([estimator.input_mean_, 1.0 / estimator.input_scale_])
+    if estimator._targets.classes is not None:
+        K = estimator._layout.n_outputs
+        return scale, np.concatenate([np.ones(K), np.zeros(K)])
+    return scale, np.concatenate([estimator.target_scale_, estimator.target_mean_])
 
 
 class Stream:
@@ -50,17 +84,7 @@ class Stream:
         self._one = n_streams is None
         self._n = n = 1 if n_streams is None else int(n_streams)
         self._layout = layout = estimator._layout
-        if layout.direction != "forward":
-            raise ValueError(
-                "A stream takes in one time step after the other, but this network reads "
-                "sequences from their end. Fit one with bidirectional=False and "
-                "go_backwards=False."
-            )
-        if layout.pooling != "last":
-            raise ValueError(
-                f"The network pools whole sequences (pooling={layout.pooling!r}), of which a "
-                "stream sees one step at a time. Fit one with pooling='last'."
-            )
+        check_forward(layout, "stream")
         self._estimator = estimator = copy.copy(estimator)  # another fit must not reach it
         estimator.theta_ = np.array(estimator.theta_)
         for name in ("_optimizer", "_generator"):
@@ -70,12 +94,8 @@ class Stream:
         F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
         self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
         self._time_scale, self._time_kind = estimator.time_scale_, estimator._time_kind
-        self._scale = np.concatenate([estimator.input_mean_, 1.0 / estimator.input_scale_])
-        # Values leave the kernel in the targets' units; what becomes classes, as it is.
+        self._scale, self._units = scale_and_units(estimator)
         self._decides = estimator._targets.classes is not None
-        ones = np.concatenate([np.ones(K), np.zeros(K)])
-        units = np.concatenate([estimator.target_scale_, estimator.target_mean_])
-        self._units = ones if self._decides else units
         self._decay = np.zeros(n)
         self._shape = (F,) if self._one else (n, F)
         self._work = work = steps.make_room(layout, self._theta, n)
@@ -116,11 +136,12 @@ class Stream:
             If x has another shape, or infinity or, without masks, NaN in it, or the time is
             missing, not finite, or before the last one; the state stays as it was.
         """
-        usual = type(x) is np.ndarray and x.shape == self._shape and x.dtype is _DOUBLE
-        if not (usual and self._is_plain and x.flags.carray):
+        # The usual case first: the checks below take longer than the step.
+        if type(x) is np.ndarray and x.shape == self._shape and self._is_plain and time is None:
+            if x.dtype is not _DOUBLE or not x.flags.carray:
+                x = x.astype(np.float64) if x.dtype is _SINGLE else self._checked(x, time)
+        else:
             x = self._checked(x, time)
-        elif time is not None:
-            self._pass_time(time)
         y = self._step(x if self._one else x.reshape(-1), self._address)
         if y != y:  # which the outputs of finite inputs never are
             raise ValueError(
@@ -160,10 +181,7 @@ class Stream:
 
     def reset(self) -> None:
         """Go back to the state before any step: zeros, or what was learned."""
-        weights = self._layout.views(self._theta)
-        for which, parts in zip(("h_0", "c_0"), self._parts(), strict=True):
-            for k, part in enumerate(parts):
-                part[...] = weights[k, which] if self._layout.learned_state else 0
+        steps.begin(self._layout, self._theta, self._work)
         if self._gaps is not None:
             self._gaps.reset()
         self._last_time = None

@@ -96,7 +96,7 @@ class _Room:
         return place
 
     def memory(self, dtype):
-        memory = np.empty(self.size + _LINE, dtype)
+        memory = np.zeros(self.size + _LINE, dtype)  # pages that nobody touches cost nothing
         first = -memory.ctypes.data % 64 // dtype.itemsize
         return memory[first : first + self.size]
 
@@ -144,7 +144,6 @@ def allocate(
     )
     table = np.concatenate([np.ravel(x) for x in itertools.chain(head, *parts)]).astype(np.int64)
     memory = room.memory(dtype)
-    memory[zeros[0] : zeros[0] + zeros[1] * zeros[2]] = 0
     constants = head.constants[0]
     memory[constants : constants + 3] = layout.limit, *layout.zoneout
     return Workspace(memory, table)

@@ -166,11 +166,20 @@ def _pack(theta, work):
 
 
 def make_room(layout: Layout, theta: np.ndarray, n: int) -> Workspace:
-    """Return buffers for the steps of n streams, with the weights in panels."""
+    """Return buffers for the steps of n streams, which are yet to take their first."""
     link(theta.dtype, layout.parts | {"steps"})
     work = allocate(layout, theta.dtype, False, Needs("predict"), n, n, n, 0)
     _pack(theta, work)
+    begin(layout, theta, work)
     return work
+
+
+def begin(layout: Layout, theta: np.ndarray, work: Workspace) -> None:
+    """Set the state to what it is before any step: zeros, or what was learned."""
+    weights = layout.views(theta)
+    for which, parts in zip(("h_0", "c_0"), state_parts(layout, work), strict=True):
+        for k, part in enumerate(parts):
+            part[...] = weights[k, which] if layout.learned_state else 0
 
 
 def state_parts(layout: Layout, work: Workspace) -> tuple[list[Any], list[Any]]:

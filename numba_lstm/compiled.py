@@ -1,0 +1,159 @@
+"""A fitted network as a function for the user's own compiled code."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from numba import config, types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload
+from sklearn.utils.validation import check_is_fitted
+
+from numba_lstm.cpu import steps
+from numba_lstm.cpu.table import HEAD
+from numba_lstm.memory import address, at, view
+from numba_lstm.streaming import check_forward, scale_and_units
+
+if TYPE_CHECKING:
+    from numba_lstm.estimators.fitted import FittedMixin
+
+# Compiled code has the addresses of its weights in it, and nobody can tell how long it is
+# used: they are kept for good, and the same weights are compiled once.
+_compiled: dict[str, Callable] = {}
+
+
+def compile_step(estimator: FittedMixin) -> Callable:
+    """Return ``step(x, state)`` for compiled code: see ``estimator.compile``."""
+    check_is_fitted(estimator)
+    layout, theta = estimator._layout, np.array(estimator.theta_)
+    check_forward(layout, "compile")
+    for there, what in (
+        (estimator._masks, "missing='mask', which remembers what was last seen"),
+        (layout.decays, "times, which a step in compiled code has none of"),
+    ):
+        if there:
+            raise ValueError(f"The estimator was fitted with {what}. Use stream() instead.")
+    targets = estimator._targets
+    kind = targets.classes is not None, targets.multilabel, targets.has_columns
+    inputs = *scale_and_units(estimator), np.zeros(1), np.arange(1)
+    found = hashlib.blake2b(repr((layout, theta.dtype, kind)).encode(), digest_size=16)
+    for array in (theta, *inputs):
+        found.update(array.tobytes())
+    step = _compiled.get(found.hexdigest())
+    if step is None:
+        work = steps.make_room(layout, theta, 1)
+        frame = steps.Frame(theta, *work, *inputs, np.empty(layout.n_outputs))
+        step = _compiled[found.hexdigest()] = _make_step(frame, layout, kind)
+    return step
+
+
+def _make_step(frame, layout, kind):
+    is_classifier, is_multilabel, has_columns = kind
+    places, first = steps.addresses(frame), frame.table[HEAD.begins]
+    start, F, K = np.array(frame.panels[first:]), layout.n_inputs, layout.n_outputs
+    size, total, before = start.size, frame.panels.size, first * start.itemsize
+    real, n_classes = frame.theta.dtype.type(0), max(K, 2)
+    put, memory_of, here = _put, _memory_of, _constant(places)
+
+    @numba.njit(nogil=True, error_model="numpy")
+    def outputs(x, state):
+        if state.size != size:
+            raise ValueError("The state is another network's: use step.new_state().")
+        given, y = np.empty(F), np.empty(K)
+        put(x, given)
+        memory = at(address(memory_of(state, real)) - before, total, real)
+        steps.step_in_frame(view(given), memory, view(y), here(), real)
+        return y
+
+    @numba.njit(nogil=True, error_model="numpy")
+    def one_output(x, state):
+        return outputs(x, state)[0]
+
+    @numba.njit(nogil=True, error_model="numpy")
+    def probabilities(x, state):
+        y = outputs(x, state)
+        if K > 1 and not is_multilabel:
+            p = np.exp(y - y.max())
+            return p / p.sum()
+        p = 1.0 / (1.0 + np.exp(-y))
+        if is_multilabel:
+            return p
+        both = np.empty(n_classes)
+        both[0], both[1] = 1.0 / (1.0 + math.exp(y[0])), p[0]
+        return both
+
+    step: Any = outputs if has_columns else one_output
+    if is_classifier:
+        step = probabilities
+    step.__name__ = step.__qualname__ = "step"
+    step.new_state = start.copy
+    step._held = frame, places  # what the address in it stands for
+    return step
+
+
+def _constant(places):
+    """A function for compiled code that returns where ``places`` lies."""
+    if config.DISABLE_JIT:
+        return lambda: places.ctypes.data
+
+    @intrinsic
+    def here(typingctx):
+        def codegen(context, builder, signature, args):
+            # Dynamic to Numba: it then keeps what has it in it out of its cache on disk.
+            pointer = context.add_dynamic_addr(builder, places.ctypes.data, info="numba_lstm")
+            return builder.ptrtoint(pointer, context.get_value_type(types.intp))
+
+        return types.intp(), codegen
+
+    return here
+
+
+def _put(x, given):
+    """Write the inputs of a step, an array or of one feature a number, into an array."""
+    given[:] = x
+
+
+@overload(_put)
+def _put_compiled(x, given):
+    if isinstance(x, types.Number):
+
+        def put(x, given):
+            if given.size != 1:
+                raise ValueError("A step of this network takes an array with all its features.")
+            given[0] = x
+
+        return put
+    if not (isinstance(x, types.Array) and isinstance(x.dtype, types.Number | types.Boolean)):
+        raise TypingError(f"x is {x}; a step takes an array of numbers, of its features.")
+    if x.ndim != 1:
+        raise TypingError(f"x has {x.ndim} dimensions; a step takes an array of its features.")
+
+    def put(x, given):
+        if x.size != given.size:
+            raise ValueError("x does not have as many features as the network's inputs.")
+        for j in range(x.size):
+            given[j] = x[j]
+
+    return put
+
+
+def _memory_of(state, real):
+    """Return a view of a state."""
+    return state
+
+
+@overload(_memory_of)
+def _memory_of_compiled(state, real):
+    like = types.Array(real, 1, "C")
+    if not isinstance(state, types.Array) or (state.dtype, state.ndim, state.layout) != (
+        *(like.dtype, like.ndim, like.layout),
+    ):
+        raise TypingError(f"state is {state}; this network's is {like}: use step.new_state().")
+    if not state.mutable:
+        raise TypingError("state is read-only, and a step changes it: pass a copy.")
+    return lambda state, real: view(state)
