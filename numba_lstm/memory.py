@@ -295,7 +295,7 @@ def at(place: int, size: int, like: Any) -> np.ndarray:
     Nothing keeps it alive, and nothing tells whether there is anything.
     """
     kind = np.ctypeslib.as_ctypes_type(np.asarray(like).dtype)
-    return np.ctypeslib.as_array((kind * size).from_address(place))
+    return np.ctypeslib.as_array((kind * int(size)).from_address(int(place)))
 
 
 @type_callable(at)
