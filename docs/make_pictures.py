@@ -118,9 +118,44 @@ def attention():
     plt.close(figure)
 
 
+def streaming():
+    """The alarm of docs/streaming.md."""
+    rng = np.random.default_rng(0)
+    signal = np.sin(np.arange(3000) / 9) + 0.1 * rng.standard_normal(3000)
+    X = np.lib.stride_tricks.sliding_window_view(signal[:-1], 40)[:, :, np.newaxis]
+    y = signal[40:]
+    model = LSTMRegressor(hidden_size=16, max_iter=3, random_state=0).fit(X[:2000], y[:2000])
+    usual = np.std(y[2000:2500] - model.predict(X[2000:2500]))
+    recording = signal[2500:].copy()
+    recording[400] += 1.5
+    stream, expected = model.stream(), []
+    for x in X[2460]:
+        forecast = stream.step(x)
+    for x in recording:
+        expected.append(forecast)
+        forecast = stream.step([x])
+    shown, error = np.arange(330, 470), recording - expected
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(9, 4.2), sharex=True, height_ratios=[2, 1], layout="constrained"
+    )
+    above.plot(shown, recording[shown], ".", color="#808080", ms=4, label="signal")
+    above.plot(shown, np.array(expected)[shown], color=BLUE, lw=1.5, label="forecast")
+    above.set(title="Each step is forecast before it comes", ylabel="signal")
+    above.legend(frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, 1.2))
+    below.axhspan(-6 * usual, 6 * usual, color="#dcdcdc", lw=0, label="six standard deviations")
+    below.plot(shown, error[shown], color="#606060", lw=1)
+    alarms = shown[np.abs(error[shown]) > 6 * usual]
+    below.plot(alarms, error[alarms], "o", color=RED, ms=5, label="alarm")
+    below.set(ylabel="error", xlabel="time step", xlim=(shown[0], shown[-1]))
+    below.legend(frameon=False, ncols=2, loc="upper left", borderaxespad=0)
+    figure.savefig(IMAGES / "streaming.png")
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     readme()
     gates()
     residual()
     attention()
+    streaming()
