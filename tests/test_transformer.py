@@ -1,0 +1,165 @@
+"""Sequences to features, with y and without."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from numba_lstm import LSTMClassifier, LSTMRegressor, LSTMTransformer
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((60, 8, 2))
+Y = X[:, :, 0].mean(axis=1)
+RAGGED = [x[: 2 + i % 7] for i, x in enumerate(X)]
+
+
+def network(kind=LSTMRegressor, **options):
+    return kind(
+        **{"hidden_size": 5, "max_iter": 3, "random_state": 0, "dtype": "float64"} | options
+    )
+
+
+@pytest.mark.parametrize("given", [X, RAGGED, X[:, :, 0]], ids=["array", "list", "table"])
+@pytest.mark.parametrize("y", [Y, None], ids=["y", "no y"])
+def test_each_kind_of_X(given, y):
+    model = LSTMTransformer(network())
+    found = model.fit_transform(given, y)
+    assert found.shape == (60, 5)
+    assert found.dtype == np.float64
+    assert np.isfinite(found).all()
+    assert model.is_autoencoder_ == (y is None)
+    assert model.n_features_in_ == (8 if given[0].ndim == 1 else 2)
+    np.testing.assert_array_equal(model.transform(given[3:5]), found[3:5])
+    with pytest.raises(ValueError, match="features"):
+        model.transform(np.zeros((3, 8, 3)))
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"bidirectional": True}, {"go_backwards": True}, {"num_layers": 2, "proj_size": 3},
+    {"pooling": "attention"}, {"missing": "mask"}, {"missing": "mask", "bidirectional": True},
+])  # fmt: skip
+def test_features_are_the_last_states(options):
+    fitted = network(**options).fit(RAGGED, Y)
+    layout = fitted._layout
+    for layer in range(len(layout.hidden_sizes)):
+        expected = []
+        for part, size in zip(
+            fitted.hidden_states(RAGGED, layer), (layout.proj_size or 5, 5), strict=True
+        ):
+            ends = [rows[0 if layout.direction == "reverse" else -1] for rows in part]
+            if layout.direction == "both":
+                pairs = zip(ends, part, strict=True)
+                ends = [np.append(end[:size], rows[0, size:]) for end, rows in pairs]
+            expected.append(np.array(ends))
+        for features, columns in (
+            ("hidden", expected[:1]),
+            ("cell", expected[1:]),
+            ("both", expected),
+        ):
+            model = LSTMTransformer(network(**options), features=features, layer=layer)
+            found = model.fit(RAGGED, Y).transform(RAGGED)
+            np.testing.assert_allclose(found, np.hstack(columns), atol=1e-12)
+            names = model.get_feature_names_out()
+            assert len(names) == len(set(names)) == found.shape[1]
+
+
+def test_all_layers_and_their_names():
+    model = LSTMTransformer(network(num_layers=2, proj_size=3), features="both", layer=None)
+    found = model.fit(X, Y).transform(X)
+    names = list(model.get_feature_names_out())
+    assert names[:4] == ["layer0_h0", "layer0_h1", "layer0_h2", "layer1_h0"]
+    assert names[6:8] == ["layer0_c0", "layer0_c1"]
+    assert len(names) == found.shape[1] == 2 * (3 + 5)
+    last = LSTMTransformer(network(num_layers=2, proj_size=3), features="both").fit(X, Y)
+    columns = [k for k, name in enumerate(names) if name.startswith("layer1")]
+    np.testing.assert_array_equal(found[:, columns], last.transform(X))
+
+
+def test_frames():
+    model = LSTMTransformer(network()).set_output(transform="pandas")
+    frames = [pd.DataFrame(x, columns=["a", "b"]) for x in RAGGED]
+    found = model.fit_transform(frames)
+    assert list(found.columns) == ["h0", "h1", "h2", "h3", "h4"]
+    assert list(model.feature_names_in_) == ["a", "b"]
+    with pytest.raises(ValueError, match="feature names"):
+        model.transform([frame[["b", "a"]] for frame in frames])
+    plain = LSTMTransformer(network()).fit_transform(RAGGED)
+    np.testing.assert_array_equal(found.to_numpy(), plain)
+
+
+def test_an_autoencoder_tells_what_it_has_read():
+    """Better than what has no memory, the mean; and beside PCA of as many numbers."""
+    t = np.arange(20)
+    phase, pace = RNG.uniform(0, 2 * np.pi, 400), RNG.uniform(0.2, 0.5, 400)
+    waves = np.sin(phase[:, np.newaxis] + pace[:, np.newaxis] * t)[..., np.newaxis]
+    kept = network(hidden_size=24, max_iter=150, learning_rate_init=0.01, n_iter_no_change=150)
+    model = LSTMTransformer(kept).fit(waves[:300])
+    told = model.reconstruct(waves[300:])
+    assert told.shape == (100, 20, 1)
+    error = np.mean((told - waves[300:]) ** 2) / np.var(waves[300:])
+    assert error < 0.1
+    lists = model.reconstruct(list(waves[300:305]) + [waves[0, :7]])
+    np.testing.assert_allclose(lists[1], told[1], atol=1e-12)
+    assert lists[-1].shape == (7, 1)
+
+
+def test_features_for_other_models():
+    n = 120
+    slow = RNG.random(n) < 0.5
+    t = np.arange(25)
+    waves = np.sin(np.where(slow, 0.3, 0.9)[:, np.newaxis] * t + RNG.uniform(0, 6, (n, 1)))
+    waves = (waves + 0.1 * RNG.standard_normal((n, 25)))[..., np.newaxis]
+    net = network(hidden_size=12, max_iter=60, learning_rate_init=0.02)
+    pipeline = make_pipeline(LSTMTransformer(net), PCA(4), LogisticRegression())
+    assert cross_val_score(pipeline, waves, slow, cv=3).min() > 0.9
+    grid = {"lstmtransformer__estimator__hidden_size": [2, 12], "pca__n_components": [2]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(waves, slow)
+    assert search.best_score_ > 0.8
+    # What an autoencoder remembers tells the pace, too, which it was never told.
+    codes = LSTMTransformer(net, features="both").fit_transform(waves)
+    assert cross_val_score(LogisticRegression(max_iter=500), codes, slow, cv=3).mean() > 0.85
+
+
+def test_what_y_is_decides_what_is_learned():
+    assert isinstance(LSTMTransformer().fit(X, Y > 0).estimator_, LSTMClassifier)
+    assert isinstance(LSTMTransformer().fit(X, Y).estimator_, LSTMRegressor)
+    alone = LSTMTransformer(network(), method="autoencoder").fit(X, Y)
+    np.testing.assert_array_equal(
+        alone.transform(X), LSTMTransformer(network()).fit(X).transform(X)
+    )
+    make_pipeline(LSTMTransformer(network(LSTMClassifier)), Ridge()).fit(X, Y > 0)
+
+
+def test_errors_leave_it_as_it_was():
+    with pytest.raises(NotFittedError):
+        LSTMTransformer().transform(X)
+    fitted = LSTMTransformer(network()).fit(X, Y)
+    kept, expected = fitted.estimator_, fitted.transform(X)
+    cases = [
+        ({"method": "supervised"}, (X,), "y to be passed"),
+        ({"method": "often"}, (X,), "method"),
+        ({"layer": 1}, (X, Y), "1 layers"),
+        ({"features": "all"}, (X, Y), "features"),
+        ({"estimator": network(LSTMClassifier)}, (X,), "without y"),
+        ({"estimator": network(bidirectional=True)}, (X,), "bidirectional=True"),
+        ({"estimator": network(pooling="mean")}, (X,), "pooling='mean'"),
+        ({"estimator": network(missing="mask")}, (X,), "missing='mask'"),
+        ({}, (X[:, :, :0], Y), "feature"),
+        ({}, (X, Y[:5]), "inconsistent"),
+    ]
+    for options, given, match in cases:
+        model = clone(fitted).set_params(**options)
+        model.__dict__.update({k: v for k, v in vars(fitted).items() if k.endswith("_")})
+        before = dict(vars(model))
+        with pytest.raises(ValueError, match=match):
+            model.fit(*given)
+        assert vars(model) == before
+    with pytest.raises(ValueError, match="learned y"):
+        fitted.reconstruct(X)
+    assert fitted.estimator_ is kept
+    np.testing.assert_array_equal(fitted.transform(X), expected)
