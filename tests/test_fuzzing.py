@@ -36,7 +36,7 @@ RIGHT = {
     "head_hidden_size": [None, 3],
     "return_sequences": [False, True],
     "zoneout_cell": [0.0, 0.3],
-    "solver": ["adam", "sgd", "rmsprop"],
+    "solver": ["adam", "sgd", "rmsprop", "lbfgs"],
     "max_iter": [1, 2],
     "batch_size": ["auto", 1, 3],
     "early_stopping": [False, True],
@@ -61,7 +61,7 @@ WRONG = {
     "learning_rate_init": [0.0, np.nan, "fast"],
     "validation_fraction": [0.0, 1.0],
     "dtype": ["float16", int, None, "abc"],
-    "solver": ["lbfgs"],
+    "solver": ["newton"],
     "n_jobs": [0, "two"],
     "device": ["cuda"],
     "random_state": ["seed", -1],
@@ -252,6 +252,9 @@ def call(model, rng, F):
         model.set_params(**{option: value})
         return name, None
     X, lengths = draw_X(rng, F if rng.random() < 0.95 else F + 1)
+    if name == "partial_fit" and model.solver == "lbfgs":
+        assert not hasattr(model, name)
+        return name, "AttributeError"
     args = {"X": X}
     if name in ("fit", "partial_fit", "score"):
         args["y"] = draw_y(rng, classifier, model.return_sequences, lengths)
