@@ -116,7 +116,7 @@ _TRAINING = """
     tol : float, default=0.0001
         The least change that counts as an improvement: of the validation score with
         early stopping, of the training loss without. "lbfgs" stops when no element of the
-        gradient is larger.
+        gradient is larger, or a step changes the loss by less than 2e-9 of it.
     momentum : float, default=0.9
         Momentum of "sgd".
     nesterovs_momentum : bool, default=True
