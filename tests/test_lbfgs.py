@@ -7,7 +7,6 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, make_regression
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -163,91 +162,6 @@ def test_it_says_what_it_does(capsys):
     regressor(verbose=True, max_iter=3).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["epoch", f"{n}/3"] for n in (1, 2, 3)]
-
-
-def test_callbacks_see_an_iteration_for_an_epoch():
-    pytest.importorskip("sklearn.callback")
-    seen = []
-
-    class Watcher:
-        def setup(self, estimator, context):
-            pass
-
-        def teardown(self, estimator, context):
-            pass
-
-        def on_fit_task_begin(self, estimator, context):
-            seen.append(f"begin {context.task_name}")
-
-        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
-            seen.append(f"end {context.task_name} {fitted_estimator.score(X, y):.5f}")
-            return len(seen) > 8
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        model = regressor(max_iter=10).set_callbacks(Watcher()).fit(X, Y)
-    assert model.n_iter_ == 4
-    assert [line.split()[0] for line in seen] == ["begin"] + ["begin", "end"] * 4 + ["end"]
-    assert seen[2] != seen[4]
-    assert seen[-2] == f"end epoch {model.score(X, Y):.5f}"
-
-
-def test_interrupted_it_keeps_the_last_iteration(monkeypatch):
-    calls = []
-    compute = PenalisedLoss.value_and_grad
-
-    def interrupted(self, theta):
-        calls.append(theta)
-        if len(calls) == 9:
-            raise KeyboardInterrupt
-        return compute(self, theta)
-
-    monkeypatch.setattr(PenalisedLoss, "value_and_grad", interrupted)
-    model = regressor(dtype="float64", warm_start=True)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y)
-    assert 3 < model.n_iter_ < 9
-    assert model.loss_ == model.loss_curve_[-1] < model.loss_curve_[0]
-    fun = objective(model, X, Y, from_fitted=True)
-    loss = fun.loss(model.theta_) - fun._loss.penalty(model.theta_)
-    assert loss == pytest.approx(model.loss_, rel=1e-12)
-    model.fit(X, Y)
-    assert model.n_iter_ > 9
-
-
-def test_divergence_keeps_the_iteration_before(monkeypatch):
-    calls = []
-    compute = PenalisedLoss.value_and_grad
-
-    def explodes(self, theta):
-        calls.append(theta)
-        loss, grad = compute(self, theta)
-        return (np.inf if len(calls) == 6 else loss), grad
-
-    monkeypatch.setattr(PenalisedLoss, "value_and_grad", explodes)
-    with pytest.warns(ConvergenceWarning, match="diverged in iteration"):
-        model = regressor(dtype="float64").fit(X, Y)
-    assert len(calls) == 6
-    assert 1 < model.n_iter_ < 6
-    assert model.score(X, Y) > 0
-
-
-@pytest.mark.parametrize("right", [0, 6])
-def test_a_line_search_that_fails_is_told_of(right, monkeypatch):
-    compute = PenalisedLoss.value_and_grad
-    calls = []
-
-    def misleads(self, theta):
-        calls.append(theta)
-        loss, grad = compute(self, theta)
-        return loss, grad if len(calls) <= right else -grad
-
-    monkeypatch.setattr(PenalisedLoss, "value_and_grad", misleads)
-    with pytest.warns(ConvergenceWarning, match="no step made the loss less") as caught:
-        model = regressor(dtype="float64").fit(X, Y)
-    assert caught[0].filename == __file__
-    assert 1 <= model.n_iter_ < 15
-    assert model.loss_ == min(model.loss_curve_)
 
 
 REFUSED = {

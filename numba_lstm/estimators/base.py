@@ -123,8 +123,9 @@ class BaseLSTM(CallbackSupportMixin, PreparationMixin, BaseEstimator):
         TypeError
             If X or y is sparse, or holds something other than numbers.
         KeyboardInterrupt
-            After Ctrl-C, once the batch at hand is done. The estimator is then fitted with
-            what it has learned so far, and can go on from there with ``warm_start=True``.
+            After Ctrl-C, once the batch at hand is done ("lbfgs": at once, as of the iteration
+            before). The estimator is then fitted with what it has learned so far, and can go on
+            from there with ``warm_start=True``.
         """
         continued = self.warm_start and hasattr(self, "theta_")
         held_out = X_val, y_val, sample_weight_val, times_val

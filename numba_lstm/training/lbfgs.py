@@ -144,7 +144,8 @@ def train_by_lbfgs(
             _warn(
                 f"L-BFGS ended in iteration {found.nit + 1}, where no step made the loss less "
                 f"({found.message}). The weights of the iteration before are kept. A loss with "
-                "kinks is for another solver; else tol may be too small for the rounding."
+                "kinks is for another solver; else tol may be too small for the rounding, or X "
+                "or y too far from 1 (standardize=True)."
             )
     return history
 
