@@ -146,7 +146,7 @@ class Objective:
         return self._loss.value_and_grad(self._checked(theta))
 
     def loss(self, theta: Any) -> float:
-        """Loss alone, by the forward pass: about a third of the time of both.
+        """Loss alone, by the forward pass.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class Objective:
 
         The step is the cube root of the rounding unit, 6e-6, or as many times that as the
         largest weight is, along v. Of losses without kinks the error is some 1e-9 of the
-        Hessian's norm times that of v, which is tested to 1e-6.
+        Hessian's norm times that of v, which is tested to 1e-8.
 
         Parameters
         ----------
@@ -347,7 +347,7 @@ class Objective:
 
     def _checked(self, vector, name="theta"):
         """A contiguous, writeable vector of float64: other arrays are other types to Numba."""
-        checked = np.require(vector, np.float64, ["C", "W"])
+        checked = np.require(vector, np.float64, ["C", "W", "E"])
         if checked.shape != self.theta0.shape:
             raise ValueError(
                 f"{name} has shape {checked.shape}; the network has weights of shape "
