@@ -5,7 +5,15 @@ from numba_lstm._warmup import warmup
 from numba_lstm.estimators.classifier import LSTMClassifier
 from numba_lstm.estimators.regressor import LSTMRegressor
 from numba_lstm.estimators.transformer import LSTMTransformer
+from numba_lstm.interop.objective import objective
 
 __version__ = "0.1.0"
 
-__all__ = ["LSTMClassifier", "LSTMRegressor", "LSTMTransformer", "__version__", "warmup"]
+__all__ = [
+    "LSTMClassifier",
+    "LSTMRegressor",
+    "LSTMTransformer",
+    "__version__",
+    "objective",
+    "warmup",
+]

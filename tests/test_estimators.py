@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, d2_log_loss_score, mean_pinball_loss
 from sklearn.model_selection import train_test_split
 
 from numba_lstm import LSTMClassifier, LSTMRegressor
-from numba_lstm.estimators import base
+from numba_lstm.estimators import preparation
 from numba_lstm.estimators.checks import validation_data
 from numba_lstm.training.optimizers import Optimizer
 
@@ -312,7 +312,7 @@ def test_part_set_aside_is_stratified():
         return parts
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "validation_data", spy)
+        patch.setattr(preparation, "validation_data", spy)
         for seed in range(5):
             model.set_params(random_state=seed).fit(X, rare)
     assert [part.sum() for part in held] == [3] * 5

@@ -285,7 +285,7 @@ PARAMETERS = {
     "loss": ("l2", "loss"),
     "quantile": (1.0, "quantile"),
     "delta": (0.0, "delta"),
-    "solver": ("lbfgs", "solver"),
+    "solver": ("newton", "solver"),
     "learning_rate": ("step", "learning_rate"),
     "learning_rate_init": (-1.0, "learning_rate_init"),
     "batch_size": (0, "batch_size"),

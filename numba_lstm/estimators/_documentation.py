@@ -70,15 +70,20 @@ _NETWORK = """
 """
 
 _TRAINING = """
-    solver : {"adam", "sgd", "rmsprop"}, default="adam"
-        Optimiser: Adam, stochastic gradient descent with momentum, or RMSprop.
+    solver : {"adam", "sgd", "rmsprop", "lbfgs"}, default="adam"
+        Optimiser: Adam, stochastic gradient descent with momentum, RMSprop, or SciPy's L-BFGS-B
+        on the loss of all data at once, in float64: for small data. An epoch is then an
+        iteration, ``loss_curve_`` the loss after each, and of the parameters of training only
+        ``alpha``, ``max_iter``, ``tol``, ``memory`` and ``warm_start`` count; dropout, zoneout,
+        early stopping, statefulness, truncation and checkpoints are refused.
     learning_rate_init : float, default=0.005
         Learning rate to begin with.
     learning_rate : {"constant", "cosine", "plateau"}, default="constant"
         "cosine" lets it fall to zero over ``max_iter`` epochs, "plateau" halves it
         when the score has not improved for ``n_iter_no_change // 2`` epochs.
     alpha : float, default=0.0001
-        Weight decay, decoupled from the gradient as in AdamW; biases do not decay.
+        Weight decay, decoupled from the gradient as in AdamW; biases do not decay. "lbfgs"
+        adds alpha / 2 times the sum of the squares of what decays to the mean loss.
     batch_size : int or "auto", default="auto"
         Sequences in a batch; "auto" is ``min(64, n_samples)``.
     max_iter : int, default=100
@@ -110,7 +115,8 @@ _TRAINING = """
         Epochs without an improvement of more than ``tol`` after which training stops.
     tol : float, default=0.0001
         The least change that counts as an improvement: of the validation score with
-        early stopping, of the training loss without.
+        early stopping, of the training loss without. "lbfgs" stops when no element of the
+        gradient is larger, or a step changes the loss by less than 2e-9 of it.
     momentum : float, default=0.9
         Momentum of "sgd".
     nesterovs_momentum : bool, default=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 import hashlib
 import os
@@ -16,32 +15,24 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from numba_lstm.estimators._callbacks import CallbackSupportMixin, FitTasks
-from numba_lstm.estimators.architecture import CONSTRAINTS, ArchitectureMixin
-from numba_lstm.estimators.checks import (
-    check_given_times,
-    check_parameters,
-    check_X,
-    validation_data,
-)
-from numba_lstm.estimators.fitted import FittedMixin
+from numba_lstm.estimators.architecture import CONSTRAINTS
+from numba_lstm.estimators.checks import check_parameters
 from numba_lstm.estimators.pickling import PicklingMixin
-from numba_lstm.estimators.targets import Targets, check_weights
-from numba_lstm.missing import MaskedSequences
-from numba_lstm.parameters import initialise
+from numba_lstm.estimators.preparation import PreparationMixin
+from numba_lstm.estimators.targets import Targets
 from numba_lstm.sequences import Sequences
-from numba_lstm.times import decay, typical_gap
 
 if TYPE_CHECKING:
     from numba_lstm.training.data import Dataset
     from numba_lstm.training.loop import History
 
 
-class BaseLSTM(PicklingMixin, CallbackSupportMixin, ArchitectureMixin, FittedMixin, BaseEstimator):
+class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstimator):
     """Base of the estimators; its parameters are documented there."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **CONSTRAINTS,
-        "solver": [StrOptions({"adam", "sgd", "rmsprop"})],
+        "solver": [StrOptions({"adam", "sgd", "rmsprop", "lbfgs"})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [StrOptions({"constant", "cosine", "plateau"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -133,8 +124,9 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, ArchitectureMixin, FittedMix
         TypeError
             If X or y is sparse, or holds something other than numbers.
         KeyboardInterrupt
-            After Ctrl-C, once the batch at hand is done. The estimator is then fitted with
-            what it has learned so far, and can go on from there with ``warm_start=True``.
+            After Ctrl-C, once the batch at hand is done ("lbfgs": at once, as of the iteration
+            before). The estimator is then fitted with what it has learned so far, and can go on
+            from there with ``warm_start=True``.
         """
         continued = self.warm_start and hasattr(self, "theta_")
         held_out = X_val, y_val, sample_weight_val, times_val
@@ -149,58 +141,19 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, ArchitectureMixin, FittedMix
         Sets attributes only at the very end, so that an error leaves the estimator
         as it was. ``reference`` holds the classes where they are known beforehand.
         """
-        from numba_lstm.training.data import Dataset
+        from numba_lstm.training.lbfgs import LbfgsSettings, train_by_lbfgs
         from numba_lstm.training.loop import LoopSettings, train
 
         max_iter = 1 if partial else self.max_iter
         dtype = check_parameters(self, continued)
         checkpoint = None if partial else self._checkpoint()
-        sequences, attributes = check_X(self, X, reset=not continued)
-        wanted = (self._layout.decays, self._time_kind) if continued else (None, None)
-        attributes["_time_kind"] = check_given_times(times, sequences, *wanted, "times")
-        targets = self._check_targets(y, sequences, self._targets if continued else reference)
-        weight = check_weights(sample_weight, len(sequences), "sample_weight")
         random_state = self._random_state(checkpoint)
-        training = Dataset(sequences, targets.values, weight, np.arange(len(sequences)))
-        validation = None
-        if not partial:
-            training, validation = validation_data(
-                *(self, attributes, training, targets, held_out, random_state)
-            )
-        by_class = self._class_weight(targets, training, reference is not None or continued)
-        if continued:
-            attributes |= self._fitted_state()
-            if np.isnan(attributes["time_scale_"] or 0.0):  # no time had passed so far
-                attributes["time_scale_"] = self._typical_gap(training)
-        else:
-            attributes |= self._new_state(training, targets, dtype, random_state)
-        for data in filter(None, (training, validation)):
-            if data.sequences.gaps is not None:
-                gaps = data.sequences.gaps, data.sequences.lengths
-                data.sequences.decay = decay(*gaps, attributes["time_scale_"])
-            if attributes["_masks"]:
-                F = data.sequences.n_inputs
-                data.sequences = MaskedSequences(data.sequences, attributes["input_mean_"][:F])
-            data.class_weight = by_class
-            data.target_mean = attributes["target_mean_"]
-            data.target_scale = attributes["target_scale_"]
-            if targets.classes is None:
-                data.check_targets(attributes["theta_"].dtype)
-        network = self._network(attributes)
-        batch_size = self._batch_size(len(training))
-        settings = LoopSettings(
-            max_iter=max_iter,
-            batch_size=batch_size,
-            shuffle=self.shuffle and not self.stateful,
-            stateful=self.stateful,
-            tbptt_steps=self.tbptt_steps,
-            learning_rate="constant" if partial else self.learning_rate,
-            learning_rate_init=self.learning_rate_init,
-            early_stopping=self.early_stopping and not partial,
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
-            verbose=bool(self.verbose),
+        attributes, training, validation = self._training_data(
+            *(X, y, sample_weight, times, None if partial else held_out, dtype, random_state),
+            continued=continued,
+            reference=reference,
         )
+        batch_size = self._batch_size(len(training))
         before = {name: attributes[name] for name in ("loss_curve_", "validation_scores_")}
 
         def fitted(history: History) -> dict[str, Any]:
@@ -209,23 +162,46 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, ArchitectureMixin, FittedMix
         tasks = None
         if not partial:
             tasks = FitTasks(self, max_iter, X, y, sample_weight)
+        told = (tasks.begin_epoch, lambda h: tasks.end_epoch(lambda: fitted(h))) if tasks else ()
         if checkpoint is not None:
             found = hashlib.blake2b(attributes["theta_"].tobytes())
             for data in filter(None, (training, validation)):
                 data.hash_into(found)
             checkpoint.claim({"data or other first weights": found.hexdigest()})
-        history = train(
-            network,
-            attributes["theta_"],
-            attributes["_optimizer"],
-            attributes["_generator"],
-            training,
-            validation,
-            settings,
-            continued,
-            checkpoint,
-            *((tasks.begin_epoch, lambda h: tasks.end_epoch(lambda: fitted(h))) if tasks else ()),
-        )
+        if self.solver == "lbfgs":
+            history = train_by_lbfgs(
+                self._penalised_loss(attributes, training),
+                attributes["theta_"],
+                validation,
+                LbfgsSettings(max_iter, self.tol, bool(self.verbose)),
+                *told,
+            )
+        else:
+            settings = LoopSettings(
+                max_iter=max_iter,
+                batch_size=batch_size,
+                shuffle=self.shuffle and not self.stateful,
+                stateful=self.stateful,
+                tbptt_steps=self.tbptt_steps,
+                learning_rate="constant" if partial else self.learning_rate,
+                learning_rate_init=self.learning_rate_init,
+                early_stopping=self.early_stopping and not partial,
+                n_iter_no_change=self.n_iter_no_change,
+                tol=self.tol,
+                verbose=bool(self.verbose),
+            )
+            history = train(
+                self._network(attributes),
+                attributes["theta_"],
+                attributes["_optimizer"],
+                attributes["_generator"],
+                training,
+                validation,
+                settings,
+                continued,
+                checkpoint,
+                *told,
+            )
         if tasks:
             tasks.end(lambda: fitted(history))
         if "feature_names_in_" not in attributes:
@@ -289,71 +265,6 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, ArchitectureMixin, FittedMix
             "validation_scores_": scores or None,
             "best_validation_score_": max(scores, default=None),
         }
-
-    def _new_state(self, training: Dataset, targets: Targets, dtype, random_state):
-        """Attributes of an estimator before its first epoch."""
-        from numba_lstm.training.optimizers import Optimizer
-
-        F, masks = training.sequences.n_inputs, self.missing == "mask"
-        gaps = training.sequences.gaps
-        layout = self._make_layout(3 * F if masks else F, targets.n_outputs, gaps is not None)
-        generator = np.random.default_rng(random_state.randint(2**31 - 1, size=4))
-        mean, scale = np.zeros(layout.n_inputs), np.ones(layout.n_inputs)
-        theta = initialise(layout, generator, dtype, self.forget_bias)
-        if masks:
-            # Where no gap is seen in training, none of these is trained: they begin with 0,
-            # so that a gap is then what the last value makes of it.
-            for k, cell in enumerate(layout.cells):
-                if cell.layer == 0:
-                    layout.views(theta)[k, "W"][F : 3 * F] = 0
-        target_mean, target_scale = np.zeros(targets.n_columns), np.ones(targets.n_columns)
-        if self.standardize:
-            mean[:F], scale[:F] = training.input_statistics()
-            if targets.classes is None:
-                target_mean, target_scale = training.target_statistics()
-        return {
-            "_targets": targets.description(),
-            "_layout": layout,
-            "_masks": masks,
-            "time_scale_": self._typical_gap(training),
-            "_generator": generator,
-            "_optimizer": Optimizer(layout.decay_mask(dtype), self._solver_settings()),
-            "theta_": theta,
-            "input_mean_": mean,
-            "input_scale_": scale,
-            "target_mean_": target_mean,
-            "target_scale_": target_scale,
-            "n_outputs_": layout.n_outputs,
-            "loss_curve_": [],
-            "validation_scores_": None,
-            **({} if targets.classes is None else {"classes_": targets.classes}),
-        }
-
-    @staticmethod
-    def _typical_gap(training):
-        """Median time between two steps of what has a weight; None without times."""
-        sequences, counts = training.sequences, training.weight[training.index] > 0
-        if sequences.gaps is None:
-            return None
-        return typical_gap(sequences.gaps, sequences.lengths, training.index[counts])
-
-    def _solver_settings(self):
-        from numba_lstm.training.optimizers import SolverSettings
-
-        return SolverSettings(**{name: getattr(self, name) for name in SolverSettings._fields})
-
-    def _fitted_state(self):
-        """Attributes to go on from: copies, so that a failed fit changes nothing."""
-        names = "_targets", "_layout", "_masks", "time_scale_", "input_mean_", "input_scale_"
-        names += ("target_mean_",)
-        names += "target_scale_", "n_outputs_", "loss_curve_", "validation_scores_"
-        state = {name: getattr(self, name) for name in names}
-        for name in ("theta_", "_optimizer", "_generator"):
-            state[name] = copy.deepcopy(getattr(self, name))
-        if hasattr(self, "classes_"):
-            state["classes_"] = self.classes_
-        state["_optimizer"].change_settings(self._solver_settings())
-        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -14,6 +14,15 @@ from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 from numba_lstm.times import check_times
 
+# What parameters must be for the loss to be one function of theta.
+_ONE_LOSS = {
+    **dict.fromkeys(("dropout", "input_dropout", "recurrent_dropout"), 0.0),
+    **dict.fromkeys(("zoneout_hidden", "zoneout_cell"), 0.0),
+    "stateful": False,
+    "tbptt_steps": None,
+    "early_stopping": False,
+}
+
 
 def check_parameters(estimator: Any, continued: bool) -> np.dtype:
     """Check the constraints, and what these cannot say; return the dtype."""
@@ -34,6 +43,13 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
         )
     resolve_n_jobs(estimator.n_jobs)
     asked = estimator._make_layout(1, 1)  # whose own checks come first
+    if estimator.solver == "lbfgs":
+        check_one_loss(estimator, "solver='lbfgs'")
+        if estimator.checkpoint is not None:
+            raise ValueError(
+                "solver='lbfgs' writes no checkpoint. Set checkpoint=None, or another solver; "
+                "with warm_start=True a fit of few iterations can be gone on with."
+            )
     if estimator.dropout > 0 and len(asked.hidden_sizes) == 1:
         warnings.warn(
             f"dropout={estimator.dropout} drops what goes from one layer to the next, and there "
@@ -49,6 +65,28 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
             "cannot go on with another value. Set warm_start=False or clone it."
         )
     return dtype
+
+
+def check_one_loss(estimator: Any, asker: str) -> None:
+    """Refuse what makes the loss a matter of chance, or more than one function of theta."""
+    for name, usual in _ONE_LOSS.items():
+        value = getattr(estimator, name)
+        if value != usual:
+            raise ValueError(
+                f"{name}={value!r} does not go with {asker}, which takes the loss for one "
+                f"function of the weights, the same at every call, of all data. Set "
+                f"{name}={usual!r}."
+            )
+
+
+def trains_in_batches(estimator: Any) -> bool:
+    """Whether there is a partial_fit, as scikit-learn's ``available_if`` asks."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit is for the solvers that train in batches, which 'lbfgs' does not. Use "
+            "another one, or fit with warm_start=True."
+        )
+    return True
 
 
 def _check_unchanged(estimator, asked, dtype):

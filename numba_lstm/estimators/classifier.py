@@ -12,10 +12,12 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators._documentation import documented
 from numba_lstm.estimators.base import BaseLSTM
+from numba_lstm.estimators.checks import trains_in_batches
 from numba_lstm.estimators.labels import check_labels, flat_labels, known_classes
 from numba_lstm.estimators.targets import Targets, check_weights
 from numba_lstm.inputs import check_sequences
@@ -229,6 +231,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.random_state = random_state
         self.verbose = verbose
 
+    @available_if(trains_in_batches)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, *, times: Any = None
@@ -251,6 +254,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         Raises
         ------
+        AttributeError
+            With ``solver="lbfgs"``, which has no epochs.
         ValueError
             If a parameter, a shape or a value does not fit, or a label is unknown.
         """

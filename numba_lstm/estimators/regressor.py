@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators._documentation import documented
 from numba_lstm.estimators.base import BaseLSTM
+from numba_lstm.estimators.checks import trains_in_batches
 from numba_lstm.estimators.targets import Targets, check_values, check_weights
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
@@ -231,6 +233,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.random_state = random_state
         self.verbose = verbose
 
+    @available_if(trains_in_batches)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, times: Any = None
@@ -251,6 +254,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
         Raises
         ------
+        AttributeError
+            With ``solver="lbfgs"``, which has no epochs.
         ValueError
             If a parameter, a shape or a value does not fit.
         """

@@ -164,9 +164,9 @@ def train(
         patience=max(1, settings.n_iter_no_change // 2),
     )
     stops_early = settings.early_stopping and validation is not None
-    null_loss = 0.0 if validation is None else _null_loss(network, validation)
+    null_loss = 0.0 if validation is None else loss_of_constant(network, validation)
     if continued and stops_early:
-        history.best = _skill(_mean_loss(network, theta, validation), null_loss)
+        history.best = skill_score(mean_loss(network, theta, validation), null_loss)
     if checkpoint is not None and checkpoint.found is not None:
         checkpoint.check(history.state(optimizer, generator, schedule))
         history.resume(checkpoint.found, optimizer, generator, schedule)
@@ -179,8 +179,8 @@ def train(
             )
             skill = 0.0
             if validation is not None and math.isfinite(loss):
-                skill = _skill(_mean_loss(network, theta, validation), null_loss)
-            if not (math.isfinite(loss) and math.isfinite(skill) and _is_sound(theta)):
+                skill = skill_score(mean_loss(network, theta, validation), null_loss)
+            if not (math.isfinite(loss) and math.isfinite(skill) and is_sound(theta)):
                 history.diverged = True
                 break
             history.loss_curve.append(loss)
@@ -197,13 +197,13 @@ def train(
             history.waited = 0 if improved else history.waited + 1
             schedule.epoch_ended(improved)
             if settings.verbose:
-                _report(epoch, settings.max_iter, history, time.perf_counter() - began)
+                report(epoch, settings.max_iter, history, time.perf_counter() - began)
             if on_epoch_end(history) or history.waited >= settings.n_iter_no_change:
                 break
             if checkpoint is not None and checkpoint.is_due(epoch + 1):
                 checkpoint.write(history.state(optimizer, generator, schedule))
     except KeyboardInterrupt as interrupt:
-        history.diverged = not _is_sound(theta)
+        history.diverged = not is_sound(theta)
         history.interrupt = interrupt.with_traceback(None)  # which would hold the data
     if history.diverged or (stops_early and history.best > -math.inf):
         theta[...] = history.best_theta
@@ -220,7 +220,7 @@ def train(
     return history
 
 
-def _is_sound(theta):
+def is_sound(theta):
     """Whether no weight is NaN, or so large that a product of two of them might overflow."""
     return np.abs(theta).max() <= float(np.finfo(theta.dtype).max) ** 0.4
 
@@ -244,22 +244,22 @@ def _epoch(network, theta, optimizer, generator, training, schedule, settings, e
     return total / n
 
 
-def _mean_loss(network, theta, data):
+def mean_loss(network, theta, data):
     """Mean loss over a dataset."""
     total = 0.0
     for index in data.parts(max_steps=8192):  # small, for the sake of the workspace
         batch = data.batch(index, network.dtype)
         out = network.predict(theta, batch)
-        total += _total_loss(network, out, batch.y, batch.weight) * len(index)
+        total += total_loss(network, out, batch.y, batch.weight) * len(index)
     return total / len(data)
 
 
-def _skill(loss, null_loss):
+def skill_score(loss, null_loss):
     """Score of a loss beside the best constant's; minus the loss where that has none."""
     return 1.0 - loss / null_loss if null_loss > 0 else -loss
 
 
-def _total_loss(network, out, y, weight):
+def total_loss(network, out, y, weight):
     """Weighted sum of the loss over outputs."""
     kind, parameter = network.loss, network.loss_parameter
     rows = np.empty(len(out), out.dtype)
@@ -267,18 +267,19 @@ def _total_loss(network, out, y, weight):
     return float(rows.sum(dtype=np.float64))
 
 
-def _null_loss(network, data):
+def loss_of_constant(network, data):
     """Mean loss over a dataset of a constant output; 0 if there is next to none."""
     y, weight = data.all_targets(network.dtype)
     constant = null_output(
         network.loss, float(network.loss_parameter), y, weight, network.layout.n_outputs
     )
     out = np.tile(constant.astype(network.dtype), (len(y), 1))
-    loss = _total_loss(network, out, y, weight)
+    loss = total_loss(network, out, y, weight)
     return loss if loss > np.finfo(network.dtype).eps else 0.0
 
 
-def _report(epoch, max_iter, history, seconds):
+def report(epoch, max_iter, history, seconds):
+    """Print a line about an epoch that has ended."""
     line = f"epoch {epoch + 1:>{len(str(max_iter))}}/{max_iter}  loss {history.loss_curve[-1]:.5f}"
     if history.validation_scores:
         line += f"  validation score {history.validation_scores[-1]:.5f}"
