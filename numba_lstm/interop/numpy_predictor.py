@@ -306,6 +306,8 @@ def _decays(times, sequences, description):
     decays = []
     for i, (x, given) in enumerate(zip(sequences, times, strict=True)):
         moments = np.asarray(given)
+        if moments.dtype == object and kind == "dates":
+            moments = moments.astype("M8[us]")
         found = {"m": "dates", "M": "dates"}.get(moments.dtype.kind, "numbers")
         if moments.shape != (len(x),) or moments.dtype.kind not in "fiumM" or found != kind:
             raise ValueError(
