@@ -4,8 +4,9 @@ from numba_lstm import _process  # noqa: F401 - notes which process imports the 
 from numba_lstm._warmup import warmup
 from numba_lstm.estimators.classifier import LSTMClassifier
 from numba_lstm.estimators.regressor import LSTMRegressor
+from numba_lstm.interop.c_export import export_c
 from numba_lstm.interop.saving import load
 
 __version__ = "0.1.0"
 
-__all__ = ["LSTMClassifier", "LSTMRegressor", "__version__", "load", "warmup"]
+__all__ = ["LSTMClassifier", "LSTMRegressor", "__version__", "export_c", "load", "warmup"]

@@ -41,11 +41,10 @@ LABELS = [
 
 
 @st.composite
-def fitted_models(draw, stepwise=False, gaps=True):
+def fitted_models(draw, stepwise=False):
     """An estimator with weights far from their first values, and what it may be given.
 
-    Of ``stepwise`` ones each step's output follows from the steps so far; without ``gaps``
-    there are neither NaN nor times.
+    Of ``stepwise`` ones each step's output follows from the steps so far.
     """
     choices = CHOICES | (STEPWISE if stepwise else {})
     chosen = {name: draw(st.sampled_from(values)) for name, values in choices.items()}
@@ -64,7 +63,7 @@ def fitted_models(draw, stepwise=False, gaps=True):
     F, T = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     X = rng.standard_normal((9, T, F)) * 3 + 1
     kind = draw(st.sampled_from(["one", "two", "classes", "labels"]))
-    masked, timed = (gaps and draw(st.booleans()) for _ in "ab")
+    masked, timed = draw(st.booleans()), draw(st.booleans()) and T > 1
     shape = (9, T) if chosen["return_sequences"] else (9,)
     if kind in ("one", "two"):
         y = rng.standard_normal((*shape, 2) if kind == "two" else shape) * 5 + 20
