@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,22 @@ def test_any_network_that_goes_step_by_step(tmp_path, drawn):
         agree(in_c(model, tmp_path, X, times), expected(model, X, times), close)
     model = in_float64(model)
     agree(in_c(model, tmp_path, X, times), expected(model, X, times), 1e-12)
+
+
+@needs_compiler
+def test_the_program_of_the_documentation(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "deployment.md").read_text()
+    (program,) = re.findall(r"^```c\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "main.c").write_text(program)
+    model = fitted(X=X[:, :, :1])
+    export_c(model, tmp_path / "users.c", prefix="users")
+    command = [COMPILER, *FLAGS, str(tmp_path / "main.c"), "-lm", "-o", str(tmp_path / "program")]
+    subprocess.run(command, check=True)
+    text = " ".join(map(str, X[0, :, 0])).encode()
+    done = subprocess.run([tmp_path / "program"], input=text, capture_output=True, check=True)
+    wanted = [model.stream().step(X[0, 0, 0]), model.predict(X[:1, :, :1])[0]]
+    found = [float(line) for line in done.stdout.split()]
+    np.testing.assert_allclose([found[0], found[-1]], wanted, rtol=0, atol=2e-6)
 
 
 @needs_compiler
