@@ -36,6 +36,7 @@ CHANGES = [
     (lambda d: d["layout"].update(more=1), "layout has other fields"),
     (lambda d: d["layout"].update(hidden_sizes=[2, 2]), "weight_ih_l1"),
     (lambda d: d["layout"].update(hidden_sizes=[3]), "is of shape"),
+    (lambda d: d["layout"].update(hidden_sizes=[2] * 100_000), "more layers"),
     (lambda d: d["layout"].update(n_outputs=2), "number of outputs"),
     (lambda d: d["layout"].update(peephole=True), "peephole_l0"),
     (lambda d: d["layout"].update(pooling="sum"), "pooling='sum'"),
@@ -120,6 +121,13 @@ def test_arrays_that_lie_elsewhere_are_refused(content, tmp_path, name, entry, m
     header, description, data = parts(content)
     header[name] = header.get(name, {}) | entry
     refuse(forged(header, description, data), tmp_path, message)
+
+
+def test_what_only_safetensors_refuses_is_a_value_error_too(content, tmp_path):
+    header, description, data = parts(content)
+    text = json.dumps(description | {"checksum": ZEROS})
+    header["__metadata__"] = {"numba_lstm": text, "other": 1}
+    refuse(sealed(json.dumps(header), data), tmp_path, "not describe an estimator", [load])
 
 
 @pytest.mark.parametrize("name", ["weight_hh_l0", "input_mean", "target_scale"])

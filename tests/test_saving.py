@@ -231,7 +231,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path, make, error, message):
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, name):
     model = fitted()
     getattr(model, name)[0] = np.nan
-    with pytest.raises(ValueError, match=r"cannot be saved.*(NaN|nan)"):
+    with pytest.raises(ValueError, match=r"cannot be saved, .*(NaN|nan)"):
         model.save(tmp_path / "model.lstm")
     assert not list(tmp_path.iterdir())
 

@@ -69,9 +69,10 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     digits = numpy_predictor.checksum(content, _NO_CHECKSUM).encode()
     content = content.replace(_NO_CHECKSUM.encode(), digits, 1)
     try:
-        _estimator(content, "It")  # what would not be loaded is not written
+        _estimator(content, "its file")  # what would not be loaded is not written
     except ValueError as error:
-        raise ValueError(f"This estimator cannot be saved. {error}") from error
+        message = f"This estimator cannot be saved, since it could not be loaded: {error}"
+        raise ValueError(message) from error
     own = f"{path.name}.{os.getpid()}-{threading.get_ident()}.part"
     replace_file(path, [content], path.with_name(own))
 
@@ -199,10 +200,13 @@ def _classes_to_json(classes):
 
 def _estimator(content, path):
     """The estimator that the content of a file describes."""
+    from safetensors import SafetensorError
+
     tensors, description = numpy_predictor.parse(content, path)
+    expected = SafetensorError, KeyError, TypeError, ValueError, OverflowError, RecursionError
     try:
         return _assemble(tensors, description, _safetensors().load(content))
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except expected as error:
         raise ValueError(f"{path} does not describe an estimator: {error}") from error
 
 
