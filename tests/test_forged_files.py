@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from forged_files import ZEROS, X, accepted, forged, parts, refuse, sealed, whole
+from forged_files import READERS, ZEROS, X, accepted, forged, parts, refuse, sealed, whole
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -114,6 +114,19 @@ ENTRIES = [
     ("head_bias", {"more": 0}, "makes no sense"),
     ("other", {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}, "other"),
 ]
+
+
+@pytest.mark.parametrize("part", ["parameters", "layout", "targets", "history"])
+@pytest.mark.parametrize("depth", [50, 450, 900, 960, 20_000])
+def test_nesting_of_any_depth_is_refused(content, tmp_path, part, depth):
+    header, description, data = parts(content)
+    description["checksum"] = ZEROS
+    name = sorted(description[part])[0]
+    description[part][name] = "deep"
+    text = json.dumps(description).replace('"deep"', "[" * depth + "]" * depth)
+    header["__metadata__"]["numba_lstm"] = text
+    readers = READERS if part in ("layout", "targets") else [load]
+    refuse(sealed(json.dumps(header), data), tmp_path, None, readers)
 
 
 @pytest.mark.parametrize(("name", "entry", "message"), ENTRIES, ids=str)

@@ -408,7 +408,7 @@ def parse(content: bytes, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
         _check(description)
     except KeyError as error:
         raise ValueError(f"{path} does not describe a model: {error} is missing.") from error
-    except (TypeError, OverflowError, ValueError) as error:
+    except (TypeError, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"{path} does not describe a model: {error}") from error
     if len(description["layout"]["hidden_sizes"]) > len(tensors):
         raise ValueError(f"{path} describes more layers than it has arrays.")
