@@ -5,7 +5,9 @@ from numba_lstm._warmup import warmup
 from numba_lstm.estimators.classifier import LSTMClassifier
 from numba_lstm.estimators.regressor import LSTMRegressor
 from numba_lstm.estimators.transformer import LSTMTransformer
+from numba_lstm.interop.c_export import export_c
 from numba_lstm.interop.objective import objective
+from numba_lstm.interop.saving import load
 
 __version__ = "0.1.0"
 
@@ -14,6 +16,8 @@ __all__ = [
     "LSTMRegressor",
     "LSTMTransformer",
     "__version__",
+    "export_c",
+    "load",
     "objective",
     "warmup",
 ]

@@ -41,7 +41,7 @@ def check_forward(layout: Layout, name: str) -> None:
         )
 
 
-def scale_and_units(estimator: FittedMixin) -> tuple[np.ndarray, np.ndarray]:
+def scale_and_units(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the standardisation of inputs and outputs as a step takes it: see steps.Frame.
 
     Values leave a step in the targets' units; what becomes classes, as the network has it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable
 from numbers import Integral
@@ -229,6 +230,38 @@ class FittedMixin:
         from numba_lstm.compiled import compile_step
 
         return compile_step(self)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the estimator to one file, for :func:`numba_lstm.load`.
+
+        The file is a safetensors file, without pickle: safe to open wherever it comes from. It
+        holds the weights, the parameters, the classes and the history of the training, but not
+        the optimiser's state, ``checkpoint``, nor a ``RandomState`` that was passed as
+        ``random_state``, which is shared with whoever passed it: both are None in the file.
+        What stands under the name before is replaced at once, or stays after an error.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator has not been fitted.
+        TypeError
+            If it is of a class derived from this one, or a parameter is what no file holds.
+        ValueError
+            If a weight is not finite, or the parameters ask for another network than was
+            fitted.
+        OSError
+            If the file cannot be written.
+        ImportError
+            If safetensors is not installed (``pip install "numba-lstm[files]"``).
+        """
+        from numba_lstm.interop.saving import save
+
+        save(self, path)
 
     def _states(self, X, layer, times):
         sequences, network, theta = self._prepare(X, times)

@@ -41,10 +41,11 @@ class PicklingMixin:
                 ),
                 stacklevel=2,
             )
-        super().__setstate__(_defaults(type(self)) | state)  # type: ignore[misc]
+        cls: Any = type(self)
+        super().__setstate__(_defaults(cls) | state)  # type: ignore[misc]
 
 
 @functools.cache
-def _defaults(estimator: type) -> dict[str, Any]:
+def _defaults(estimator: Any) -> dict[str, Any]:
     parameters = inspect.signature(estimator).parameters.values()
     return {one.name: one.default for one in parameters if one.default is not one.empty}

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from numba_lstm._files import replace_file
+
 _MAGIC = b"numba_lstm checkpoint 1\n"
 _DIGEST_SIZE = 32
 
@@ -148,17 +150,7 @@ class Checkpoint:
         payload = buffer.getvalue()
         digest = hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest()
         beside = self._path.with_name(self._path.name + ".part")
-        with beside.open("wb") as file:
-            file.write(_MAGIC + digest + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
-        if os.name == "posix":  # so that the new name, too, survives a loss of power
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+        replace_file(self._path, (_MAGIC, digest, payload), beside)
         self._last = time.monotonic()
 
     def remove(self) -> None:
