@@ -14,11 +14,13 @@ from numba import config
 from numba_lstm._jit import helper
 from numba_lstm._llvm import BITS
 from numba_lstm.cpu.linking import linked
-from numba_lstm.cpu.simd import MAX_ROWS, make_tile
+from numba_lstm.cpu.simd import MAX_ROWS, make_row, make_tile
 from numba_lstm.loads import lanes, load, store
 from numba_lstm.memory import address, flat
 
 _tile_max, _tile_half = make_tile(MAX_ROWS), make_tile(MAX_ROWS // 2)
+_PANELS = 4  # of a single row at once
+_row = make_row(_PANELS)
 
 # What becomes of C. Numba would compile a function once more for a literal True.
 SET, ADD = np.bool_(False), np.bool_(True)
@@ -74,11 +76,16 @@ def _product(A, a, K, packed_B, C, first, n, add):
     whole, K_B = panel_width(size), packed_B.size // N
     a_row, one = A.shape[1], np.int64(1)  # a literal 1 would be compiled for separately
     a_n, c_n = address(A) + a * a_row * size, address(C) + first * N * size
-    for j in range(0, N, whole):
+    zero, begin = type(C[0, 0])(0), np.int64(0)
+    if n == 1:
+        begin = N // (_PANELS * whole) * (_PANELS * whole)
+        for j in range(0, begin, _PANELS * whole):
+            b_j = address(packed_B) + j * K_B * size
+            _row(zero, a_n, b_j, whole, whole * K_B, K, c_n + j * size, add)
+    for j in range(begin, N, whole):
         width = min(whole, N - j)
         b_j = address(packed_B) + j * K_B * size
         c_j = c_n + j * size
-        zero = type(C[0, 0])(0)
         _column_of_tiles(zero, a_n, a_row, one, b_j, width, K, c_j, N, n, width, add, size)
 
 
