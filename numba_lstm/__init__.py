@@ -9,6 +9,7 @@ from numba_lstm.estimators.classifier import LSTMClassifier
 from numba_lstm.estimators.regressor import LSTMRegressor
 
 if TYPE_CHECKING:
+    from numba_lstm.interop.keras import from_keras, to_keras_weights
     from numba_lstm.interop.torch import from_torch, to_torch_state_dict
 
 __version__ = "0.1.0"
@@ -17,14 +18,18 @@ __all__ = [
     "LSTMClassifier",
     "LSTMRegressor",
     "__version__",
+    "from_keras",
     "from_torch",
+    "to_keras_weights",
     "to_torch_state_dict",
     "warmup",
 ]
 
 # Where the names are that are imported when they are first asked for.
 _PLACES = {
+    "from_keras": "numba_lstm.interop.keras",
     "from_torch": "numba_lstm.interop.torch",
+    "to_keras_weights": "numba_lstm.interop.keras",
     "to_torch_state_dict": "numba_lstm.interop.torch",
 }
 
