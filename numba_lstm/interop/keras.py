@@ -103,7 +103,7 @@ def from_keras(
     >>> model.predict(rng.normal(size=(5, 7, 3))).shape
     (5, 2)
     """
-    described = {
+    described: dict[str, tuple[Any, Any]] = {
         "bidirectional": (bidirectional, None),
         "merge_mode": (merge_mode, "concat"),
         "go_backwards": (go_backwards, False),

@@ -32,7 +32,9 @@ def read_model(model: Any, classifies: bool, multilabel: bool) -> dict[str, Any]
         If a layer or an option has no counterpart.
     """
     chain = _chain(model)
-    lstms, poolings, dense = [], [], []
+    lstms: list[Any] = []
+    poolings: list[Any] = []
+    dense: list[Any] = []
     for layer in chain:
         kind, config = type(layer).__name__, layer.get_config()
         if kind == "TimeDistributed":
