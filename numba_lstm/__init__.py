@@ -10,6 +10,8 @@ from numba_lstm.estimators.regressor import LSTMRegressor
 
 if TYPE_CHECKING:
     from numba_lstm.interop.keras import from_keras, to_keras_weights
+    from numba_lstm.interop.onnx_export import to_onnx
+    from numba_lstm.interop.onnx_import import from_onnx
     from numba_lstm.interop.torch import from_torch, to_torch_state_dict
 
 __version__ = "0.1.0"
@@ -19,8 +21,10 @@ __all__ = [
     "LSTMRegressor",
     "__version__",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "to_keras_weights",
+    "to_onnx",
     "to_torch_state_dict",
     "warmup",
 ]
@@ -28,8 +32,10 @@ __all__ = [
 # Where the names are that are imported when they are first asked for.
 _PLACES = {
     "from_keras": "numba_lstm.interop.keras",
+    "from_onnx": "numba_lstm.interop.onnx_import",
     "from_torch": "numba_lstm.interop.torch",
     "to_keras_weights": "numba_lstm.interop.keras",
+    "to_onnx": "numba_lstm.interop.onnx_export",
     "to_torch_state_dict": "numba_lstm.interop.torch",
 }
 
