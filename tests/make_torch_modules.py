@@ -1,7 +1,8 @@
 """Make tests/data/torch_modules.npz with PyTorch: python tests/make_torch_modules.py.
 
 The state_dict of modules as people write them, with an input, and what they make of it from
-the last hidden state and at every step.
+the last hidden state and at every step. And two such modules as PyTorch exports them to ONNX,
+torch_last.onnx and torch_steps.onnx (the exporter that needs no further package).
 """
 
 from pathlib import Path
@@ -19,6 +20,10 @@ CASES = {  # options of torch.nn.LSTM, and whether there is a head: none, a laye
     "two_linear": ({}, 2),
     "lstm_alone": ({"bidirectional": True}, 0),
 }
+EXPORTED = (
+    ("exported_last", ({"num_layers": 2, "bidirectional": True}, 1)),
+    ("exported_steps", ({}, 2)),
+)
 
 
 class Module(torch.nn.Module):
@@ -41,6 +46,17 @@ class Module(torch.nn.Module):
         return self.out(last), self.out(h)
 
 
+class Output(torch.nn.Module):
+    """One of the two outputs of a module."""
+
+    def __init__(self, module, index):
+        super().__init__()
+        self.module, self.index = module, int(index)
+
+    def forward(self, x):
+        return self.module(x)[self.index]
+
+
 def main():
     torch.manual_seed(0)
     F, H, K, stored = 3, 4, 2, {}
@@ -53,7 +69,16 @@ def main():
         x = torch.randn(3, 6, F)
         last, steps = module(x)
         stored |= {f"{case}/x": x, f"{case}/last": last, f"{case}/steps": steps}
-    path = Path(__file__).parent / "data" / "torch_modules.npz"
+    data = Path(__file__).parent / "data"
+    for part, (case, (options, n_linear)) in {"last": EXPORTED[0], "steps": EXPORTED[1]}.items():
+        module = Module(F, H, K, n_linear, **options).eval()
+        x = torch.randn(3, 6, F)
+        stored |= {f"{case}/x": x, f"{case}/{part}": module(x)[part == "steps"]}
+        torch.onnx.export(
+            Output(module, part == "steps"), (x,), str(data / f"torch_{part}.onnx"), dynamo=False,
+            input_names=["x"], dynamic_axes={"x": {0: "n", 1: "t"}},
+        )  # fmt: skip
+    path = data / "torch_modules.npz"
     np.savez_compressed(path, **{k: v.detach().numpy() for k, v in stored.items()})
     print(f"{path}: {len(stored)} arrays, {path.stat().st_size} bytes, torch {torch.__version__}")
 

@@ -76,8 +76,9 @@ def to_onnx(estimator: Any, *, lengths: bool = False, dtype: str = "float32") ->
     graph = Graph(bool(lengths))
     x = _scale(graph, estimator, np.dtype(dtype))
     named = estimator.parameters_
-    rows = add_layers(graph, layout, named, x, targets.per_step)
-    out = add_head(graph, layout, named, rows)
+    with np.errstate(over="ignore"):  # which is refused below
+        rows = add_layers(graph, layout, named, x, targets.per_step)
+        out = add_head(graph, layout, named, rows)
     if targets.per_step:
         out = graph.add("Transpose", out, perm=[1, 0, 2])
     decode = _add_values if targets.classes is None else _add_classes

@@ -17,6 +17,8 @@ from numba_lstm.interop.onnx_flow import OPERATORS, Flow, RefusedError, concaten
 from numba_lstm.interop.onnx_weights import from_operator
 
 _FLOATS = {1: np.float32, 10: np.float16, 11: np.float64}  # TensorProto's
+# What leaves an array of one number, repeated, one of that number.
+_PARTS = {"Cast", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 _ACTIVATIONS = ["Sigmoid", "Tanh", "Tanh"]
 
 
@@ -128,6 +130,8 @@ class Walk:
             return self._fold(node, args)
         if op == "Expand" and isinstance(args[0], np.ndarray | Filled):
             return args[0] if isinstance(args[0], Filled) else Filled(args[0])
+        if op in _PARTS and isinstance(args[0], Filled) and args[0].array.size == 1:
+            return args[0]
         if op == "ConstantOfShape":
             from onnx import numpy_helper
 
