@@ -81,7 +81,7 @@ def _squeeze(flow, args, attributes):
     _need(axes is not None, "axes that are left to be found")
     letters = {_letter(flow, axis) for axis in axes}
     one = {"t", "D"} if len(flow.cells) == 1 else {"t"}
-    if flow.head and len(flow.head[-1][0]) == 1 and not flow.decode:
+    if flow.head and len(flow.head[-1][0]) == 1:
         one |= {"F"}
     _need(letters <= one, "an axis that may be longer than 1")
     return replace(flow, axes="".join(a for a in flow.axes if a not in letters))
@@ -174,6 +174,7 @@ def _affine(op):
         _need(c.size in (1, c.shape[-1] if c.ndim else 1), f"an array of shape {c.shape}")
         a, b = {"Add": (1.0, c), "Sub": (1.0, -c), "Mul": (c, 0.0), "Div": (1 / c, 0.0)}[op]
         a, b = np.ravel(a), np.ravel(b)
+        _need(flow.axes.endswith("F") or c.size == 1, "other axes than the last")
         if flow.stage == 0:
             return replace(flow, scale=a * flow.scale, shift=a * flow.shift + b)
         _need(
@@ -182,7 +183,6 @@ def _affine(op):
         )
         *before, (W, bias) = flow.head
         _need(len(b) in (1, len(W)) and len(a) in (1, len(W)), f"an array of shape {c.shape}")
-        _need(flow.axes.endswith("F") or c.size == 1, "an axis that is no more")
         bias = np.zeros(len(W), W.dtype) if bias is None else bias
         # Ones and zeros leave the others as they were, to the bit.
         last = (W * a[:, np.newaxis]).astype(W.dtype), (bias * a + b).astype(bias.dtype)

@@ -8,40 +8,19 @@ depends on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from numba_lstm.interop.onnx_flow import OPERATORS, Flow, RefusedError, concatenate
+from numba_lstm.interop.onnx_values import Filled, Lengths, Shape, Unread, fold, initial
 from numba_lstm.interop.onnx_weights import from_operator
 
 _FLOATS = {1: np.float32, 10: np.float16, 11: np.float64}  # TensorProto's
 # What leaves an array of one number, repeated, one of that number.
 _PARTS = {"Cast", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 _ACTIVATIONS = ["Sigmoid", "Tanh", "Tanh"]
-
-
-@dataclass(frozen=True)
-class Filled:
-    """An array, as often as a shape has it that the inputs decide."""
-
-    array: np.ndarray
-
-
-class Shape:
-    """Numbers that follow from the shapes of the inputs."""
-
-
-class Lengths:
-    """An input of integers: how long the sequences are."""
-
-
-@dataclass(frozen=True)
-class Unread:
-    """A value that was not understood, and why."""
-
-    why: str
 
 
 class Walk:
@@ -62,6 +41,7 @@ class Walk:
         from onnx import numpy_helper
 
         self._opsets = model.opset_import
+        self._version = max(o.version for o in self._opsets if o.domain in ("", "ai.onnx"))
         graph = model.graph
         self._values: dict[str, Any] = {
             t.name: numpy_helper.to_array(t) for t in graph.initializer
@@ -121,13 +101,15 @@ class Walk:
                 raise RefusedError("an operator that has no counterpart here")
             if op == "Cast" and attributes["to"] not in _FLOATS:
                 raise RefusedError("floating-point numbers become others")
+            if op == "Softmax" and self._version < 13:
+                attributes = {"axis": 1} | attributes
             return OPERATORS[op](flows[0], args, attributes)
         if any(isinstance(arg, Lengths) for arg in args):
             if op == "Cast":
                 return args[0]
             raise RefusedError("lengths, which only LSTM may take")
         if all(arg is None or isinstance(arg, np.ndarray) for arg in args):
-            return self._fold(node, args)
+            return fold(node, args, self._opsets)
         if op == "Expand" and isinstance(args[0], np.ndarray | Filled):
             return args[0] if isinstance(args[0], Filled) else Filled(args[0])
         if op in _PARTS and isinstance(args[0], Filled) and args[0].array.size == 1:
@@ -139,32 +121,6 @@ class Walk:
             found = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
             return Filled(found)
         return Shape()
-
-    def _fold(self, node, args):
-        """Compute a node all of whose inputs are known."""
-        from onnx import helper
-        from onnx.reference import ReferenceEvaluator
-
-        model = helper.make_model(
-            helper.make_graph(
-                [node],
-                "constant",
-                [
-                    helper.make_tensor_value_info(
-                        name, helper.np_dtype_to_tensor_dtype(arg.dtype), arg.shape
-                    )
-                    for name, arg in zip(node.input, args, strict=True)
-                    if name
-                ],
-                [helper.make_empty_tensor_value_info(node.output[0])],
-            ),
-            opset_imports=self._opsets,
-        )
-        feeds = {name: arg for name, arg in zip(node.input, args, strict=True) if name}
-        try:
-            return np.asarray(ReferenceEvaluator(model).run(None, feeds)[0])
-        except Exception as error:  # whatever an operator may raise
-            raise RefusedError(f"constants that cannot be computed ({error})") from error
 
     def _lstm(self, node, args, attributes):
         """Note a layer, and return its outputs."""
@@ -185,14 +141,14 @@ class Walk:
         if lengths is not None and not isinstance(lengths, Lengths):
             raise RefusedError("sequence_lens that are no input of the graph")
         H = R.shape[2]
-        arrays |= {"h": _initial(h, D, H, "initial_h"), "c": _initial(c, D, H, "initial_c")}
+        arrays |= {"h": initial(h, D, H, "initial_h"), "c": initial(c, D, H, "initial_c")}
         axes = x.axes
         if x.stage == 0 and self._inputs is None and axes == "NTF":
             axes = "TNF"  # X itself, with time in front
         if axes != "TNF" or x.part != "all" or x.head or x.stage != len(self.layers):
             raise RefusedError("its input is not all steps of the layer before, (T, N, F)")
-        cells = tuple((x.stage - 1, d) for d in range(len(x.cells)))
-        if x.cells != cells:
+        before = len(self.layers[-1]["arrays"]["W"]) if self.layers else 0
+        if x.cells != tuple((x.stage - 1, d) for d in range(before)):
             raise RefusedError("its input is not all directions of the layer before")
         if x.stage == 0:
             self._inputs = replace(x, axes=axes)
@@ -237,6 +193,11 @@ class Walk:
             raise ValueError(
                 f"The output {name!r} is not that of all directions of the last of {last + 1} "
                 "LSTM layers, put together as in the others."
+            )
+        if value.head and len(value.activations) == len(value.head):
+            raise ValueError(
+                f"The output {name!r} ends in {value.activations[-1]}; this library's ends in a "
+                "linear layer, or in probabilities. Take the output of that layer."
             )
         if edge and directions != {edge}:
             raise ValueError(
@@ -303,16 +264,3 @@ class Walk:
                 "input_mean": np.broadcast_to(-shift / scale, F),
                 "input_scale": np.broadcast_to(1 / scale, F),
             }
-
-
-def _initial(value, D, H, name):
-    """Return an initial state (D, 1, H), None if it is 0."""
-    if value is None:
-        return None
-    array = value.array if isinstance(value, Filled) else value
-    if not isinstance(array, np.ndarray):
-        raise RefusedError(f"{name} that is not constant")
-    array = array.reshape((1,) * (3 - array.ndim) + array.shape) if array.ndim < 3 else array
-    if (array != array[:, :1]).any():
-        raise RefusedError(f"{name} that differs between sequences")
-    return np.broadcast_to(array[:, :1], (D, 1, H)) if array.any() else None

@@ -87,7 +87,8 @@ def from_operator(layer: int, inputs: dict[str, np.ndarray | None]) -> dict[str,
         named[f"weight_hh_{name}"] = by_gate(R[d], FROM_ONNX)
         if B is not None:
             b, c = np.split(B[d].astype(np.float64), 2)
-            named[f"bias_{name}"] = by_gate((b + c).astype(B.dtype), FROM_ONNX)
+            dtype = np.result_type(B, np.float32)
+            named[f"bias_{name}"] = by_gate((b + c).astype(dtype), FROM_ONNX)
         if P is not None:
             named[f"peephole_{name}"] = by_gate(P[d], PEEPHOLES).reshape(3, H)
         for kind, initial in (("hidden", inputs["h"]), ("cell", inputs["c"])):
