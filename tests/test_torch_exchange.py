@@ -1,12 +1,15 @@
 """Weights from PyTorch and back."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
+import numba_lstm
 from numba_lstm import LSTMClassifier, LSTMRegressor, from_torch, to_torch_state_dict
 
 STORED = np.load(Path(__file__).parent / "data" / "torch_modules.npz")
@@ -84,6 +87,21 @@ def test_a_fit_s_weights_come_back_to_the_bit(options, dtype):
     again = from_torch(to_torch_state_dict(model), **asked)
     tolerance = 1e-10 if dtype == "float64" else 1e-4
     np.testing.assert_allclose(again.predict(X), model.predict(X), rtol=tolerance, atol=tolerance)
+
+
+def test_names_are_there_without_what_they_need():
+    """Nothing heavy is imported before a network is at hand."""
+    code = (
+        "import sys, numba_lstm; from numba_lstm import from_torch, from_keras, to_onnx, from_onnx;"
+        "assert 'to_keras_weights' in dir(numba_lstm);"
+        "print({'numba', 'torch', 'keras', 'onnx'} & set(sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "set()"
+    with pytest.raises(AttributeError, match="no attribute 'from_nowhere'"):
+        _ = numba_lstm.from_nowhere
 
 
 def test_negative_zeros_stay_negative():
