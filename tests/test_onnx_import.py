@@ -152,6 +152,40 @@ def test_probabilities_at_the_end(end, K):
     assert isinstance(from_onnx(model), LSTMRegressor)
 
 
+def test_softmax_is_for_classes_that_exclude_one_another():
+    chain, _, y_h = plain()
+    model = chain.model(
+        chain.add("Softmax", chain.add("Gemm", final_states(chain, y_h), draw(4, 2)))
+    )
+    with pytest.raises(ValueError, match="Leave multilabel out"):
+        from_onnx(model, multilabel=True)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("way", ["last", "mean", "steps"])
+def test_pytorch_s_exporter(way, bidirectional, tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Module(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = torch.nn.LSTM(3, 4, 2, batch_first=True, bidirectional=bidirectional)
+            self.head = torch.nn.Linear(4 * (1 + bidirectional), 2)
+
+        def forward(self, x):
+            y, (h, _) = self.lstm(x)
+            last = torch.cat([h[-2], h[-1]], 1) if bidirectional else y[:, -1]
+            return self.head({"last": last, "mean": y.mean(1), "steps": y}[way])
+
+    module, path = Module().eval(), tmp_path / "model.onnx"
+    torch.onnx.export(
+        module, (torch.zeros(2, 4, 3),), str(path), dynamo=False, input_names=["x"],
+        dynamic_axes={"x": {0: "n", 1: "t"}},
+    )  # fmt: skip
+    expected = module(torch.from_numpy(X)).detach().numpy()
+    np.testing.assert_allclose(from_onnx(path).predict(X), expected, rtol=0, atol=1e-6)
+
+
 def test_labels_by_themselves():
     chain, _, y_h = plain()
     logits = chain.add("Gemm", final_states(chain, y_h), draw(4, 3))

@@ -92,7 +92,8 @@ def test_a_fit_s_weights_come_back_to_the_bit(options, dtype):
 def test_names_are_there_without_what_they_need():
     """Nothing heavy is imported before a network is at hand."""
     code = (
-        "import sys, numba_lstm; from numba_lstm import from_torch, from_keras, to_onnx, from_onnx;"
+        "import sys, numba_lstm;"
+        "from numba_lstm import from_torch, from_keras, to_onnx, from_onnx;"
         "assert 'to_keras_weights' in dir(numba_lstm);"
         "print({'numba', 'torch', 'keras', 'onnx'} & set(sys.modules))"
     )
@@ -199,6 +200,7 @@ def test_state_dicts_that_are_refused(change, message):
     ({"pooling": "mean", "return_sequences": True}, "Use one or the other"),
     ({"dtype": "float16"}, "float64"),
     ({"max_iter": -1}, "max_iter"),
+    ({"missing": "mask"}, "other origin"),
 ])  # fmt: skip
 def test_options_that_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
@@ -235,6 +237,10 @@ def test_networks_that_pytorch_has_not():
 
 
 def test_weights_too_large_to_fold():
+    model = fitted()
+    model.input_mean_ = np.array([0, 1e5, 0.0]) * model.input_scale_
+    with pytest.raises(ValueError, match=r"input_mean_ is up to 1e\+05 times"):
+        to_torch_state_dict(model)
     model = fitted()
     model.target_scale_ = np.array([1e300, 1])
     with pytest.raises(ValueError, match="fold=False"):

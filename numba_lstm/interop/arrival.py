@@ -114,6 +114,11 @@ def checked_dtype(estimator: Any, layout: Layout) -> np.dtype:
     from numba_lstm.estimators.checks import check_parameters
 
     dtype = check_parameters(estimator, False)
+    if estimator.missing != "error":
+        raise ValueError(
+            f"missing={estimator.missing!r} needs inputs that tell what is missing, which a "
+            "network of other origin has not. Leave it out."
+        )
     if estimator._make_layout(layout.n_inputs, layout.n_outputs) != layout:
         raise ValueError(
             "The parameters ask for another network than the weights make. Leave out those that "

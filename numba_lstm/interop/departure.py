@@ -81,12 +81,22 @@ def folded(estimator: Any, fold: bool) -> dict[str, np.ndarray]:
     Raises
     ------
     ValueError
-        If the dtype cannot hold the result.
+        If the dtype cannot hold the result, or would lose three digits and more by it: where a
+        mean is large beside its scale.
     """
     weights = {name: view.copy() for name, view in estimator.parameters_.items()}
     if not fold:
         return weights
     dtype = estimator.theta_.dtype
+    for name in ("input", "target"):
+        ratio = np.abs(getattr(estimator, f"{name}_mean_") / getattr(estimator, f"{name}_scale_"))
+        if ratio.max() * np.finfo(dtype).eps > 1e-3:
+            raise ValueError(
+                f"{name}_mean_ is up to {ratio.max():.3g} times {name}_scale_, which in {dtype} "
+                "leaves few digits for what matters, were it part of the weights. Use fold=False "
+                f"and standardise beside the network, by {name}_mean_ and {name}_scale_, or "
+                "dtype='float64'."
+            )
     mean, scale = estimator.input_mean_, estimator.input_scale_
     first = [name.removeprefix("weight_ih") for name in weights if name.startswith("weight_ih_l0")]
     cells = [name.removeprefix("weight_ih") for name in weights if name.startswith("weight_ih")]

@@ -88,6 +88,11 @@ def from_onnx(
     flow = walk.flow(output or model.graph.output[0].name)
     network, weights = walk.network(flow)
     K = len(flow.head[-1][0]) if flow.head else 0
+    if flow.decode == "softmax" and (multilabel or K < 2):
+        raise ValueError(
+            f"The graph ends in Softmax of {K} outputs: classes, two at least, that exclude one "
+            "another. Leave multilabel out, or name the output in front of it."
+        )
     if flow.decode == "sigmoid" and K > 1:
         multilabel = True
     elif flow.decode and classes is None and not multilabel:
