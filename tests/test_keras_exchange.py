@@ -141,7 +141,7 @@ def test_weights_that_are_refused(weights, options, error, message):
         from_keras(weights, **options)
 
 
-def changed(case, layer, **changes):
+def changed(case, layer, /, **changes):
     layers = json.loads(STORED[f"{case}/about"].tobytes())["layers"]
     kind, config = layers[layer]
     layers[layer] = changes.pop("kind", kind), config | changes
@@ -160,6 +160,7 @@ def changed(case, layer, **changes):
     (changed("bidirectional", 0, merge_mode="mul"), "'mul'"),
     (changed("average", 1, merge_mode="sum"), "'ave', 'sum'"),
     (changed("stacked", 0, kind="Dense", activation="relu"), "LSTM layer"),
+    (changed("bidirectional", 0, layer={"class_name": "GRU", "config": {}}), "other layers"),
     (model_of([], []), "no LSTM"),
 ])  # fmt: skip
 def test_models_that_are_refused(model, message):

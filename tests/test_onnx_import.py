@@ -1,5 +1,6 @@
 """ONNX models of elsewhere as networks."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,13 @@ def test_a_changed_model_is_read_by_what_it_is_not_by_what_it_was():
     next(node for node in model.graph.node if node.op_type == "Tanh").op_type = "Sigmoid"
     with pytest.raises(ValueError, match="no counterpart"):
         from_onnx(model)
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for function in (to_onnx, from_onnx):
+        with pytest.raises(ImportError, match=r"pip install numba-lstm\[onnx\]"):
+            function(DATA / "torch_last.onnx")
 
 
 def test_what_onnx_runtime_s_operator_computes():

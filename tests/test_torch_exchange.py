@@ -236,6 +236,12 @@ def test_networks_that_pytorch_has_not():
         to_torch_state_dict(fitted(hidden_size=[4, 3], layer_norm=True))
 
 
+def test_tensors_without_pytorch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="as_tensors=True needs PyTorch"):
+        to_torch_state_dict(fitted(), as_tensors=True)
+
+
 def test_weights_too_large_to_fold():
     model = fitted()
     model.input_mean_ = np.array([0, 1e5, 0.0]) * model.input_scale_

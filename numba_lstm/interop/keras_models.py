@@ -85,10 +85,9 @@ def _read_lstms(lstms):
         merge, cells = None, [config]
         if kind == "Bidirectional":
             merge = config["merge_mode"]
-            cells = [config[part]["config"] for part in ("layer", "backward_layer")]
-            if [config[part]["class_name"] for part in ("layer", "backward_layer")] != [
-                "LSTM"
-            ] * 2:
+            parts = [config[part] for part in ("layer", "backward_layer")]
+            cells = [part["config"] for part in parts]
+            if {part["class_name"] for part in parts} != {"LSTM"}:
                 raise ValueError(
                     f"{config['name']!r} is a Bidirectional of other layers than LSTM."
                 )
