@@ -1,15 +1,21 @@
 """Draw the pictures of README and docs: python docs/make_pictures.py (needs matplotlib)."""
 
+import subprocess
+import tempfile
 import time
+import timeit
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
+import numba
 import numpy as np
 
+import numba_lstm
 from numba_lstm import LSTMRegressor
 from numba_lstm.datasets import load_bike_sharing, make_adding_problem
+from numba_lstm.interop.numpy_predictor import load_predictor
 
 mpl.use("Agg")
 IMAGES = Path(__file__).parent / "images"
@@ -194,6 +200,88 @@ def lbfgs():
     plt.close(figure)
 
 
+C_PROGRAM = """
+#include <stdio.h>
+#include <time.h>
+#include "model.c"
+
+int main(void) {
+    static float x[100][8];
+    float y[1], sum = 0;
+    lstm_state state;
+    double best = 1e9;
+    for (int round = 0; round < 300; round++) {
+        clock_t begin = clock();
+        for (int k = 0; k < 20; k++) {
+            lstm_init(&state);
+            for (int t = 0; t < 100; t++) lstm_step(&state, x[t], y);
+            sum += y[0];
+        }
+        double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC / 20;
+        if (seconds < best) best = seconds;
+    }
+    printf("%g %g\\n", best, sum);
+    return 0;
+}
+"""
+
+
+def deployment():
+    """What a sequence of 100 steps takes in each of the ways of docs/deployment.md."""
+    import onnxruntime
+
+    X = np.random.default_rng(0).standard_normal((64, 100, 8)).astype(np.float32)
+    model = LSTMRegressor(32, max_iter=1, n_jobs=1, random_state=0).fit(X, X[:, -1, 0])
+    x, stream, step = X[:1], model.stream(), model.compile()
+
+    @numba.njit
+    def walk(x, state):
+        for t in range(len(x)):
+            y = step(x[t], state)
+        return y
+
+    def steps():
+        stream.reset()
+        for row in x[0]:
+            stream.step(row)
+
+    with tempfile.TemporaryDirectory() as directory:
+        model.save(f"{directory}/model.lstm")
+        predictor = load_predictor(f"{directory}/model.lstm")
+        numba_lstm.export_c(model, f"{directory}/model.c")
+        (Path(directory) / "main.c").write_text(C_PROGRAM)
+        build = ["gcc", "-O2", "-std=c99", "main.c", "-o", "main", "-lm"]
+        subprocess.run(build, cwd=directory, check=True)
+        done = subprocess.run([f"{directory}/main"], capture_output=True, check=True)
+        in_c = float(done.stdout.split()[0])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    onnx = numba_lstm.to_onnx(model).SerializeToString()
+    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    ways = {
+        "compile(), in njit code": lambda: walk(x[0], step.new_state()),
+        "predict": lambda: model.predict(x),
+        "stream(), step by step": steps,
+        "ONNX Runtime": lambda: session.run(None, {"X": x}),
+        "NumPy alone": lambda: predictor.predict(x),
+    }
+    seconds = {
+        name: min(timeit.repeat(way, number=5, repeat=200)) / 5 for name, way in ways.items()
+    }
+    seconds["C99, gcc -O2"] = in_c
+    order = sorted(seconds, key=seconds.get, reverse=True)
+    figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
+    colours = [GREY if name == "ONNX Runtime" else BLUE for name in order]
+    bars = axes.barh(order, [1e6 * seconds[name] for name in order], color=colours)
+    axes.bar_label(bars, fmt="{:.0f} µs", padding=4)
+    axes.set(xscale="log", xlim=(10, 2e4), xticks=[])
+    axes.spines[["bottom", "left"]].set_visible(False)
+    axes.tick_params(left=False, bottom=False, which="both")
+    axes.set_title("One sequence of 100 steps, 8 features, 32 units, one core")
+    figure.savefig(IMAGES / "deployment.png")
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     readme()
@@ -202,3 +290,4 @@ if __name__ == "__main__":
     attention()
     streaming()
     lbfgs()
+    deployment()

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 
+import numba
 import numpy as np
 
 from numba_lstm import LSTMRegressor
@@ -13,6 +14,7 @@ from numba_lstm.datasets import make_adding_problem
 
 FIRST_FIT = """
 import time
+import numba
 import numpy as np
 import sklearn.base
 began = time.perf_counter()
@@ -47,6 +49,16 @@ class Sizes:
         self.model.fit(self.X, self.y).predict(self.X)  # compiles
         self.stream = self.model.stream()
         self.stream.step(self.X[0, 0])
+        step = self.model.compile()
+
+        @numba.njit
+        def hundred(x, state):
+            for _ in range(100):
+                y = step(x, state)
+            return y
+
+        self.hundred, self.state = hundred, step.new_state()
+        hundred(self.X[0, 0], self.state)
 
     def time_fit(self, hidden_size, dtype):
         self.model.fit(self.X, self.y)
@@ -62,6 +74,10 @@ class Sizes:
         """A hundred time steps of one stream."""
         for _ in range(100):
             self.stream.step(self.X[0, 0])
+
+    def time_compiled_step(self, hidden_size, dtype):
+        """A hundred time steps in compiled code."""
+        self.hundred(self.X[0, 0], self.state)
 
     def peakmem_fit(self, hidden_size, dtype):
         self.model.fit(self.X, self.y)
