@@ -31,7 +31,7 @@ def compile_step(estimator: FittedMixin) -> Callable:
     """Return ``step(x, state)`` for compiled code: see ``estimator.compile``."""
     check_is_fitted(estimator)
     layout, theta = estimator._layout, np.array(estimator.theta_)
-    check_forward(layout, "compile")
+    check_forward(layout, "compile()")
     for there, what in (
         (estimator._masks, "missing='mask', which remembers what was last seen"),
         (layout.decays, "times, which a step in compiled code has none of"),
@@ -40,16 +40,24 @@ def compile_step(estimator: FittedMixin) -> Callable:
             raise ValueError(f"The estimator was fitted with {what}. Use stream() instead.")
     targets = estimator._targets
     kind = targets.classes is not None, targets.multilabel, targets.has_columns
-    inputs = *scale_and_units(estimator), np.zeros(1), np.arange(1)
+    return _step_of(layout, theta, *scale_and_units(estimator), kind)
+
+
+def _step_of(layout, theta, scale, units, kind):
+    """The function of some weights, which a pickle of it makes anew."""
     found = hashlib.blake2b(repr((layout, theta.dtype, kind)).encode(), digest_size=16)
-    for array in (theta, *inputs):
+    for array in (theta, scale, units):
         found.update(array.tobytes())
     step = _compiled.get(found.hexdigest())
-    if step is None:
-        work = steps.make_room(layout, theta, 1)
-        frame = steps.Frame(theta, *work, *inputs, np.empty(layout.n_outputs))
-        step = _compiled[found.hexdigest()] = _make_step(frame, layout, kind)
-    return step
+    if step is not None:
+        return step
+    work = steps.make_room(layout, theta, 1)
+    inputs = scale, units, np.zeros(1), np.arange(1)
+    frame = steps.Frame(theta, *work, *inputs, np.empty(layout.n_outputs))
+    step = _make_step(frame, layout, kind)
+    # As it is, a pickle would hold this process's addresses.
+    step.__reduce_ex__ = lambda protocol: (_step_of, (layout, theta, scale, units, kind))
+    return _compiled.setdefault(found.hexdigest(), step)  # another thread's, if it was first
 
 
 def _make_step(frame, layout, kind):
@@ -58,12 +66,15 @@ def _make_step(frame, layout, kind):
     start, F, K = np.array(frame.panels[first:]), layout.n_inputs, layout.n_outputs
     size, total, before = start.size, frame.panels.size, first * start.itemsize
     real, n_classes = frame.theta.dtype.type(0), max(K, 2)
-    put, memory_of, here = _put, _memory_of, _constant(places)
+    put, size_of, memory_of, here = _put, _size_of, _memory_of, _constant(places)
 
     @numba.njit(nogil=True, error_model="numpy")
     def outputs(x, state):
+        # What raises never lets go of what it holds: nothing is made before.
         if state.size != size:
             raise ValueError("The state is another network's: use step.new_state().")
+        if size_of(x) != F:
+            raise ValueError("x does not have as many numbers as the network has features.")
         given, y = np.empty(F), np.empty(K)
         put(x, given)
         memory = at(address(memory_of(state, real)) - before, total, real)
@@ -91,9 +102,21 @@ def _make_step(frame, layout, kind):
     if is_classifier:
         step = probabilities
     step.__name__ = step.__qualname__ = "step"
+    step.__doc__ = _DOC.format(n_inputs=F)
     step.new_state = start.copy
     step._held = frame, places  # what the address in it stands for
     return step
+
+
+_DOC = """Take in one time step of a network; return its outputs so far.
+
+Parameters
+----------
+x : ndarray of shape ({n_inputs},)
+    The inputs; a number, if it is one.
+state : ndarray
+    Made by ``step.new_state()``; moved on.
+"""
 
 
 def _constant(places):
@@ -123,8 +146,6 @@ def _put_compiled(x, given):
     if isinstance(x, types.Number):
 
         def put(x, given):
-            if given.size != 1:
-                raise ValueError("A step of this network takes an array with all its features.")
             given[0] = x
 
         return put
@@ -134,12 +155,22 @@ def _put_compiled(x, given):
         raise TypingError(f"x has {x.ndim} dimensions; a step takes an array of its features.")
 
     def put(x, given):
-        if x.size != given.size:
-            raise ValueError("x does not have as many features as the network's inputs.")
         for j in range(x.size):
             given[j] = x[j]
 
     return put
+
+
+def _size_of(x):
+    """Return how many inputs there are."""
+    return np.size(x)
+
+
+@overload(_size_of)
+def _size_of_compiled(x):
+    if isinstance(x, types.Array):
+        return lambda x: x.size
+    return lambda x: 1
 
 
 def _memory_of(state, real):

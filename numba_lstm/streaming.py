@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
     from numba_lstm.parameters import Layout
 
+_CHANGING = "n_steps", "_last_time", "_gaps"
 _DOUBLE = np.dtype(np.float64)
 _SINGLE = np.dtype(np.float32)
 
@@ -27,16 +28,16 @@ def check_forward(layout: Layout, name: str) -> None:
     Raises
     ------
     ValueError
-        If it reads backwards, or pools over time; ``name`` is the method that was called.
+        If it reads backwards, or pools over time; ``name`` is what asks.
     """
     if layout.direction != "forward":
         raise ValueError(
-            f"{name}() takes in one time step after the other, but this network reads sequences "
+            f"{name} takes in one time step after the other, but this network reads sequences "
             "from their end. Fit one with bidirectional=False and go_backwards=False."
         )
     if layout.pooling != "last":
         raise ValueError(
-            f"{name}() sees one step at a time, but this network pools whole sequences "
+            f"{name} sees one step at a time, but this network pools whole sequences "
             f"(pooling={layout.pooling!r}). Fit one with pooling='last'."
         )
 
@@ -84,7 +85,7 @@ class Stream:
         self._one = n_streams is None
         self._n = n = 1 if n_streams is None else int(n_streams)
         self._layout = layout = estimator._layout
-        check_forward(layout, "stream")
+        check_forward(layout, "stream()")
         self._estimator = estimator = copy.copy(estimator)  # another fit must not reach it
         estimator.theta_ = np.array(estimator.theta_)
         for name in ("_optimizer", "_generator"):
@@ -203,6 +204,10 @@ class Stream:
             )
         given = np.broadcast_to(given, self._n)
         last = given if self._last_time is None else self._last_time
+        if last.dtype.kind != given.dtype.kind:  # dates and spans of time
+            raise ValueError(
+                f"time={time!r}: the last step's was {last[0]}; pass one of its kind."
+            )
         gaps = elapsed(np.stack([last, given]))[1]
         if not (np.isfinite(gaps) & (gaps >= 0)).all():
             raise ValueError(f"time={time!r} is not finite, or before the last step's, {last}.")
@@ -254,7 +259,7 @@ class Stream:
             "estimator": self._estimator,
             "n_streams": None if self._one else self._n,
             "held": [[part.copy() for part in parts] for parts in self._parts()],
-            "others": {name: getattr(self, name) for name in ("n_steps", "_last_time", "_gaps")},
+            "others": {name: copy.deepcopy(getattr(self, name)) for name in _CHANGING},
         }
 
     def __setstate__(self, state):

@@ -157,6 +157,14 @@ def test_inputs_and_targets_far_from_zero(tmp_path):
 
 
 @needs_compiler
+def test_inputs_beyond_all_measure(tmp_path):
+    """They are kept within 1e18 scales, and what comes after them is sound again."""
+    model = fitted(X=1e-3 * X, cell_clip=1e300)
+    beyond = np.concatenate([np.full((1, 2, X.shape[2]), 3e36), X[:1]], axis=1).astype(np.float32)
+    agree(in_c(model, tmp_path, beyond), expected(model, beyond), 1e-6)
+
+
+@needs_compiler
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 def test_probabilities_beyond_what_exponentials_hold(tmp_path, scale):
     model = fitted(LSTMClassifier, np.arange(20) % 3)

@@ -1,13 +1,16 @@
 """estimator.compile(): a step of a network in the user's own compiled code."""
 
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 
 import numba
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from numba.core.errors import NumbaWarning, TypingError
 from scipy import LowLevelCallable, integrate, ndimage
 
@@ -226,6 +229,29 @@ def test_networks_that_have_no_steps():
     for model, match in cases:
         with pytest.raises(ValueError, match=match):
             model.compile()
+
+
+@needs_jit
+def test_copies_and_pickles_are_the_same_step():
+    step = fitted(cell_clip=2.0).compile()
+    assert copy.deepcopy(step) is step
+    assert pickle.loads(pickle.dumps(step)) is step
+    state = step.new_state()
+    found = Parallel(2)(delayed(first_of)(step, x) for x in X[:4, 0])
+    assert found == [step(x, state.copy()) for x in X[:4, 0]]
+
+
+def first_of(step, x):
+    return step(x, step.new_state())
+
+
+@needs_jit
+def test_a_state_of_zeros_is_a_beginning():
+    """Nothing in it is the network's own."""
+    for options in ({"cell_clip": 0.3}, {"zoneout_cell": 0.5, "zoneout_hidden": 0.5}):
+        step = fitted(**options).compile()
+        state = step.new_state()
+        assert step(X[0, 0], np.zeros_like(state)) == step(X[0, 0], state)
 
 
 CACHED = """

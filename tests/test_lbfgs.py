@@ -1,5 +1,6 @@
 """Estimators with solver="lbfgs"."""
 
+import contextlib
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
 from numba_lstm import LSTMClassifier, LSTMRegressor, objective
+from numba_lstm.training import lbfgs
 from numba_lstm.training.penalised import PenalisedLoss
 
 rng = np.random.default_rng(0)
@@ -215,3 +217,14 @@ def test_blas_has_its_threads_back(monkeypatch):
     assert during
     assert all(found == {1} for found in during)
     assert threads() == before
+
+
+def test_blas_has_its_threads_back_from_two_fits_at_once():
+    """The one that begins first ends first."""
+    before = threadpool_info()
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(lbfgs._one_blas_thread)
+        second.enter_context(lbfgs._one_blas_thread)
+        first.close()
+        assert {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"} <= {1}
+    assert threadpool_info() == before

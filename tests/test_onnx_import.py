@@ -217,7 +217,7 @@ def test_a_changed_model_is_read_by_what_it_is_not_by_what_it_was():
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     for function in (to_onnx, from_onnx):
-        with pytest.raises(ImportError, match=r"pip install numba-lstm\[onnx\]"):
+        with pytest.raises(ImportError, match=r'pip install "numba-lstm\[onnx\]"'):
             function(DATA / "torch_last.onnx")
 
 

@@ -93,6 +93,16 @@ def test_the_state_can_be_kept_and_put_back():
     assert [stream.step(x) for x in X[0]][4:] == expected
 
 
+def test_copies_of_a_stream_with_gaps_go_their_own_ways():
+    gaps = np.where(np.random.default_rng(1).random(X.shape) < 0.3, np.nan, X)
+    stream = fitted(X=gaps, missing="mask").stream()
+    stream.step(X[0, 0])
+    twins = copy.deepcopy(stream), copy.copy(stream), pickle.loads(pickle.dumps(stream))
+    twins[1].step(100 + X[0, 1])
+    nothing = np.full_like(X[0, 0], np.nan)
+    assert stream.step(nothing) == twins[0].step(nothing) == twins[2].step(nothing)
+
+
 def test_another_fit_does_not_reach_a_stream():
     model = fitted()
     stream, expected = model.stream(), model.predict(X[:1])[0]

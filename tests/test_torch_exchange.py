@@ -181,6 +181,8 @@ REFUSED = {
     "three heads": (
         lambda s: s | {"b.weight": np.ones((2, 2)), "c.weight": np.ones((2, 2))}, "3 linear"),
     "NaN": (lambda s: s | {"out.bias": np.full(2, np.nan)}, "NaN"),
+    "huge": (lambda s: s | {"out.bias": np.full(2, 3e38, np.float32)}, "too large to compute"),
+    "an embedding": (lambda s: {"emb.weight": np.ones((7, 3))} | s, "'emb.weight' comes before"),
 }  # fmt: skip
 
 

@@ -125,6 +125,13 @@ def test_features_for_other_models():
     assert cross_val_score(LogisticRegression(max_iter=500), codes, slow, cv=3).mean() > 0.85
 
 
+def test_series_of_sequences():
+    series = pd.Series(RAGGED, index=np.arange(100, 160))
+    model = LSTMTransformer(network()).fit(series)
+    for told, x in zip(model.reconstruct(series), RAGGED, strict=True):
+        assert told.shape == x.shape
+
+
 def test_what_y_is_decides_what_is_learned():
     assert isinstance(LSTMTransformer().fit(X, Y > 0).estimator_, LSTMClassifier)
     assert isinstance(LSTMTransformer().fit(X, Y).estimator_, LSTMRegressor)
@@ -159,6 +166,10 @@ def test_errors_leave_it_as_it_was():
         with pytest.raises(ValueError, match=match):
             model.fit(*given)
         assert vars(model) == before
+    with pytest.raises(ValueError, match="1 layers"):
+        clone(fitted).fit(X, Y).set_params(layer=3).transform(X)
+    with pytest.raises(ValueError, match="return_sequences"):
+        LSTMTransformer().fit(RAGGED, [x[:, 0] for x in RAGGED])
     with pytest.raises(ValueError, match="learned y"):
         fitted.reconstruct(X)
     assert fitted.estimator_ is kept

@@ -116,7 +116,9 @@ def allocate(
     asked = {"train": needs.purpose == "train", "special": needs.special}
     link(dtype, layout.parts | {name for name, there in asked.items() if there})
     room, trains = _Room(), needs.purpose == "train"
+    constants = room.take(1, 3)
     panels = [_panels(room, layout, k, trains) for k in range(-1, len(layout.cells))]
+    panels[0]["constants"] = constants
     begins = room.size  # of what changes: weights stay as they are from step to step
     rows = B + n_tasks * GAP if needs.purpose == "predict" else S  # of what a step computes
     widths = layout.widths
@@ -144,8 +146,8 @@ def allocate(
     )
     table = np.concatenate([np.ravel(x) for x in itertools.chain(head, *parts)]).astype(np.int64)
     memory = room.memory(dtype)
-    constants = head.constants[0]
-    memory[constants : constants + 3] = layout.limit, *layout.zoneout
+    with np.errstate(over="ignore"):  # a limit beyond float32 is none
+        memory[constants[0] : constants[0] + 3] = layout.limit, *layout.zoneout
     return Workspace(memory, table)
 
 
@@ -300,7 +302,6 @@ def _head_columns(room, layout, dtype, needs, B, Q, rows, n_tasks, out, d_out, p
         d_h=d_h,
         out=room.take(0 if needs.purpose == "states" else Q, K),
         d_out=room.take(Q if trains else 0, K),
-        constants=room.take(1, 3),
         row_loss=room.take(1, Q if trains else 0),
         W_y=weight("W", K, seen),
         b_y=weight("b", 1, K),

@@ -38,10 +38,10 @@ from numba_lstm.memory import matrix
 
 
 @helper
-def _variant_of(theta, memory, table, cell):
+def _variant_of(theta, memory, panels, table, cell):
     """What is special about a cell's gates, as gates.py takes it."""
     peephole = matrix(theta if table[cell + CELL.peeps] else memory, table, cell + CELL.peephole)
-    limit = matrix(memory, table, HEAD.constants)[0, 0]
+    limit = matrix(panels, table, HEAD.constants)[0, 0]
     return peephole, limit, table[cell + CELL.coupled] != 0
 
 
@@ -93,7 +93,7 @@ def advance(
     if table[cell + CELL.gated]:
         activate_special(
             *(gates, q, c_prev, before, new_c, q, tanh_c, to, row, first),
-            *(xh, x_size, following, n_then, n, _variant_of(theta, memory, table, cell)),
+            *(xh, x_size, following, n_then, n, _variant_of(theta, memory, panels, table, cell)),
         )
     else:
         activate(
@@ -114,11 +114,11 @@ def advance(
     if table[cell + CELL.zones]:
         which = np.int64(1)
         stay(
-            *(memory, table, cell, i, t, which, c_prev, before * H, H, new_c, q * H),
+            *(panels, table, cell, i, t, which, c_prev, before * H, H, new_c, q * H),
             *(c, q * H, H, H, n),
         )
         stay(
-            *(memory, table, cell, i, t, zero, xh, q * R + x_size, R, new_h, row * P),
+            *(panels, table, cell, i, t, zero, xh, q * R + x_size, R, new_h, row * P),
             *(h, at * width + column, width, P, n),
         )
     if not (table[cell + CELL.zones] or table[cell + CELL.projects]):
@@ -189,7 +189,7 @@ def retreat(theta, memory, table, cell, decay, starts, i, t, gap, previous, p, t
             n,
         )
     if table[cell + CELL.gated]:
-        variant = _variant_of(theta, memory, table, cell)
+        variant = _variant_of(theta, memory, memory, table, cell)
         differentiate_special(gates, p, c_prev, before, tanh_c, d_hidden, dc, i, n, variant)
     else:
         differentiate(gates, p, c_prev, before, tanh_c, d_hidden, dc, i, n)

@@ -229,7 +229,7 @@ class HeadColumns(NamedTuple):
     seed, first_step : int
         What is drawn: a seed, and the number of the first time step.
     begins : int
-        Where in the memory what changes begins: the packed weights lie before it.
+        Where in the memory what changes begins: packed weights and constants lie before it.
     """
 
     rows: Any

@@ -41,14 +41,14 @@ def _chances(memory, table, which, like):
 
 
 @linked("zoneout")
-def stay(memory, table, cell, i, t, which, old, o, o_width, new, a, to, b, b_width, width, n):
+def stay(panels, table, cell, i, t, which, old, o, o_width, new, a, to, b, b_width, width, n):
     """Mix rows of h (``which`` is 0) or c (1) of n sequences, from i on, with those before.
 
     The first ``width`` columns of old, new and to: from their elements o, a and b on, whose
     rows have ``o_width``, ``width`` and ``b_width`` columns.
     """
     L = lanes(new)
-    bound, added = _chances(memory, table, which, new[0, 0])
+    bound, added = _chances(panels, table, which, new[0, 0])
     for r in range(n):
         key = _key(table, cell, i + r, t, which)
         for j in range(0, width, L):

@@ -157,6 +157,12 @@ def check_values(
         targets = Targets(steps, steps.n_inputs, has_columns, True)
     else:
         check_length(y, len(sequences), name)
+        if isinstance(y, list | tuple) and len({np.shape(row) for row in y}) > 1:
+            raise ValueError(
+                f"{name} holds targets of different shapes, but without return_sequences each "
+                "sequence has a number, or a row of K. Set return_sequences=True for a target at "
+                "every step."
+            )
         y = check_array(
             *(y,), dtype="numeric", ensure_2d=False, allow_nd=True, ensure_all_finite=False,
             ensure_min_samples=0, input_name=name, estimator=estimator,

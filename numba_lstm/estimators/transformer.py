@@ -166,6 +166,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
             If X is not like the X that it was fitted on.
         """
         check_is_fitted(self)
+        self._check_layer(self.estimator_)
         sequences, _ = check_X(self, X, reset=False)
         found = self._ends(autoencoding.reading(sequences) if self.is_autoencoder_ else X)
         return np.hstack(found).astype(np.float64)
@@ -198,7 +199,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
             )
         sequences, _ = check_X(self, X, reset=False)
         told = autoencoding.tell(self.estimator_, sequences)
-        if self._was_2d or (sequences.kind == "list" and np.ndim(X[0]) == 1):
+        if self._was_2d or (sequences.kind == "list" and np.ndim(next(iter(X))) == 1):
             told = [part[:, 0] for part in told]
         return told if sequences.kind == "list" else np.stack(told)
 
@@ -217,6 +218,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
             direction that reads backwards "h0_reverse".
         """
         check_is_fitted(self)
+        self._check_layer(self.estimator_)
         layout, names = self.estimator_._layout, []
         for which in self._which():
             for layer in self._layers():
@@ -239,9 +241,11 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
     def _make_estimator(self, y):
         if self.estimator is not None:
             return clone(self.estimator)
-        if y is not None and type_of_target(y, input_name="y").startswith(("binary", "multi")):
-            return LSTMClassifier()
-        return LSTMRegressor()
+        try:
+            kind = "none" if y is None else type_of_target(y, input_name="y")
+        except ValueError:  # of what it is the estimator tells better
+            kind = "unknown"
+        return LSTMClassifier() if kind.startswith(("binary", "multi")) else LSTMRegressor()
 
     def _check_layer(self, estimator):
         n = len(estimator._hidden_sizes())

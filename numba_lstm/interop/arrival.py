@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numba_lstm.interop.numpy_predictor import STANDARDISATION
 from numba_lstm.parameters import Layout
-
-STANDARDISATION = "input_mean", "input_scale", "target_mean", "target_scale"
 
 
 class Asked(NamedTuple):

@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from numba_lstm.estimators.targets import Targets
 from numba_lstm.parameters import Layout
+from numba_lstm.training.loop import is_sound
 from numba_lstm.training.optimizers import Optimizer
 
 
@@ -72,7 +73,8 @@ def theta_of(layout: Layout, weights: dict[str, np.ndarray], dtype: np.dtype) ->
     Raises
     ------
     ValueError
-        If an array is missing or one too many, has the wrong shape, or NaN or infinity in it.
+        If an array is missing or one too many, has the wrong shape, NaN or infinity in it, or
+        a number so large that products of two might overflow.
     """
     theta = np.zeros(layout.size, dtype)
     views = layout.named(theta)
@@ -89,9 +91,10 @@ def theta_of(layout: Layout, weights: dict[str, np.ndarray], dtype: np.dtype) ->
             )
         with np.errstate(over="ignore"):
             view[...] = given
-        if not np.isfinite(view).all():
+        if not np.isfinite(view).all() or not is_sound(view):
             raise ValueError(
-                f"{name} contains NaN or infinity, or what {theta.dtype} cannot hold."
+                f"{name} contains NaN, infinity, or numbers too large to compute with in "
+                f"{theta.dtype}: the largest is {np.abs(given).max()}."
             )
     return theta
 

@@ -7,7 +7,6 @@ import math
 import os
 import re
 import string
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,13 @@ def export_c(estimator: Any, path: str | os.PathLike, prefix: str = "lstm") -> N
     ...     print("void pump_step(" in Path(f"{directory}/pump.c").read_text())
     True
     """
+    from numba_lstm.estimators.base import BaseLSTM
+
+    if not isinstance(estimator, BaseLSTM):
+        raise TypeError(
+            f"Pass a fitted LSTMRegressor or LSTMClassifier; got {type(estimator).__name__}. An "
+            "LSTMTransformer has one, estimator_."
+        )
     check_is_fitted(estimator)
     if not isinstance(prefix, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix, re.ASCII):
         raise ValueError(
@@ -72,23 +78,15 @@ def export_c(estimator: Any, path: str | os.PathLike, prefix: str = "lstm") -> N
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no directory: {path} cannot be written.")
     text = _source(estimator, prefix)
-    own = f"{path.name}.{os.getpid()}-{threading.get_ident()}.part"
-    replace_file(path, [text.encode("ascii")], path.with_name(own))
+    replace_file(path, [text.encode("ascii")])
 
 
 def _check_steps(estimator):
     """Refuse what has no output that follows from the steps so far."""
+    from numba_lstm.streaming import check_forward
+
     layout = estimator._layout
-    if layout.direction != "forward":
-        raise ValueError(
-            "The C code takes in one time step after the other, but this network reads "
-            "sequences from their end. Fit one with bidirectional=False and go_backwards=False."
-        )
-    if layout.pooling != "last":
-        raise ValueError(
-            f"The network pools whole sequences (pooling={layout.pooling!r}), of which the C "
-            "code sees one step at a time. Fit one with pooling='last'."
-        )
+    check_forward(layout, "The C code's step")
     if layout.decays and math.isnan(estimator.time_scale_):
         raise ValueError(
             "No time passed between the steps that the network was fitted on. Fit one without "
@@ -118,7 +116,7 @@ def _source(estimator, prefix):
         "projection": layout.proj_size > 0,
         "decays": layout.decays,
         "coupled": layout.coupled,
-        "limit": math.isfinite(layout.limit),
+        "limit": layout.limit <= float(np.finfo(dtype).max),
         "zoneout": any(layout.zoneout),
         "masks": estimator._masks,
         "hidden": layout.head_size > 0,
@@ -133,7 +131,7 @@ def _source(estimator, prefix):
         "T": T,
         **{name: name + "f" * single for name in ("exp", "tanh", "sqrt")},
         "epsilon": number(1e-5, dtype),
-        "limit": number(layout.limit, dtype),
+        "limit": number(layout.limit, dtype) if "limit" in there else "",
         "clip": f"{prefix}_clip" if "limit" in there else "",
         **{name: f" + {text}" * layout.peephole for name, text in peepholes.items()},
         # Of coupled gates the forget gate has no weights.

@@ -17,6 +17,13 @@ static $T ${p}_sigmoid($T a)
     return 1 / (1 + $exp(-a));
 }
 
+/* An input as the network sees it: so that sums stay finite, not beyond 1e18. */
+static $T ${p}_standardised(double value, int j)
+{
+    const double z = (value - ${p}_input_mean[j]) / ${p}_input_scale[j];
+    return ($T)(z < -1e18 ? -1e18 : z > 1e18 ? 1e18 : z);
+}
+
 [limit]static $T ${p}_clip($T a)
 [limit]{
 [limit]    const $T limit = $limit;
@@ -112,12 +119,12 @@ $buffers
 [masks]        const int missing = x[j] != x[j]; /* as NaN is */
 [masks]        s->last[j] = missing ? s->last[j] : x[j];
 [masks]        s->since[j] = missing ? s->since[j] + 1 : 0;
-[masks]        inputs[j] = ($T)((s->last[j] - ${p}_input_mean[j]) / ${p}_input_scale[j]);
+[masks]        inputs[j] = ${p}_standardised(s->last[j], j);
 [masks]        inputs[$F + j] = missing;
 [masks]        inputs[2 * $F + j] = ($T)log1p(s->since[j]);
 [masks]    }
 [!masks]    for (j = 0; j < $F; j++)
-[!masks]        inputs[j] = ($T)((x[j] - ${p}_input_mean[j]) / ${p}_input_scale[j]);
+[!masks]        inputs[j] = ${p}_standardised(x[j], j);
 $layers
 [hidden]    for (k = 0; k < $M; k++) {
 [hidden]        $T sum = ${p}_head_hidden_bias[k];

@@ -28,7 +28,7 @@ import numpy as np
 
 FORMAT = 1
 _DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
-_STATISTICS = ("input_mean", "input_scale", "target_mean", "target_scale")
+STANDARDISATION = ("input_mean", "input_scale", "target_mean", "target_scale")
 _PART = 256  # sequences that go side by side
 
 
@@ -116,7 +116,9 @@ class NumpyPredictor:
             x[i, :n], decay[i, :n] = sequences[i], decays[i]
         if self.description["inputs"]["masks"]:
             x = _fill_gaps(x, weights["input_mean"][:F])
-        x = (x - weights["input_mean"]) / weights["input_scale"]
+        with np.errstate(over="ignore"):
+            x = (x - weights["input_mean"]) / weights["input_scale"]
+        x = np.clip(x, -1e18, 1e18)  # so that sums stay finite
         rows, ends = _layers(x, lengths, decay, weights, layout)
         if not self.description["targets"]["per_step"]:
             rows = _pool(rows, ends, lengths, weights, layout["pooling"])[:, np.newaxis]
@@ -366,9 +368,11 @@ def read_file(path: str | os.PathLike) -> bytes:
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    FileNotFoundError, ValueError, TypeError
         As :func:`load_predictor`; other files are not read beyond their header.
     """
+    if not isinstance(path, str | os.PathLike):  # an integer would be any open file
+        raise TypeError(f"Pass the name of a file; got {type(path).__name__}.")
     with open(path, "rb") as file:
         start, size = file.read(8), os.fstat(file.fileno()).st_size
         if int.from_bytes(start, "little") > size - 8:
@@ -418,7 +422,7 @@ def parse(content: bytes, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f"{path}: the arrays are not those of its network: {differing!r:.200}.")
     single = tensors["head_weight"][0]
     for name, (dtype, shape, _) in tensors.items():
-        right = wanted[name], _DTYPES["F64"] if name in _STATISTICS else single
+        right = wanted[name], _DTYPES["F64"] if name in STANDARDISATION else single
         if (shape, dtype) != right:
             raise ValueError(
                 f"{path}: {name} is of shape {shape} and dtype {dtype}, and not {right}."

@@ -316,6 +316,7 @@ class Objective:
             for the estimator's ``dtype``.
         """
         from numba_lstm.interop.assembly import assemble
+        from numba_lstm.interop.numpy_predictor import STANDARDISATION
         from numba_lstm.training.loop import is_sound
 
         with np.errstate(over="ignore"):
@@ -331,7 +332,7 @@ class Objective:
             self._loss.layout,
             rounded,
             known["_targets"],
-            **{name: known[f"{name}_"] for name in _STANDARDISATION},
+            **{name: known[f"{name}_"] for name in STANDARDISATION},
             masks=known["_masks"],
             was_2d=known["_was_2d"],
             n_features=known["n_features_in_"],
@@ -354,6 +355,3 @@ class Objective:
                 f"{self.theta0.shape}."
             )
         return checked
-
-
-_STANDARDISATION = "input_mean", "input_scale", "target_mean", "target_scale"

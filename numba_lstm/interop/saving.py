@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +22,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm._files import replace_file
 from numba_lstm.interop import numpy_predictor
+from numba_lstm.interop.numpy_predictor import STANDARDISATION
 from numba_lstm.interop.values import from_json, to_json
 
 if TYPE_CHECKING:
     from numba_lstm import LSTMClassifier, LSTMRegressor
 
 _NO_CHECKSUM = "0" * 64
-_STATISTICS = "input_mean", "input_scale", "target_mean", "target_scale"
 
 
 def save(estimator: Any, path: str | os.PathLike) -> None:
@@ -62,7 +61,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
         raise FileNotFoundError(f"{path.parent} is no directory: {path} cannot be written.")
     text = json.dumps(_describe(estimator))
     arrays = estimator._layout.named(estimator.theta_)
-    arrays |= {name: getattr(estimator, f"{name}_") for name in _STATISTICS}
+    arrays |= {name: getattr(estimator, f"{name}_") for name in STANDARDISATION}
     # safetensors takes the memory of an array for its numbers, whatever their order.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content = safetensors.save(arrays, {"numba_lstm": text})
@@ -73,8 +72,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     except ValueError as error:
         message = f"This estimator cannot be saved, since it could not be loaded: {error}"
         raise ValueError(message) from error
-    own = f"{path.name}.{os.getpid()}-{threading.get_ident()}.part"
-    replace_file(path, [content], path.with_name(own))
+    replace_file(path, [content])
 
 
 def load(path: str | os.PathLike) -> LSTMRegressor | LSTMClassifier:
@@ -245,7 +243,7 @@ def _assemble(tensors, description, arrays):
     classes = numpy_predictor.read_classes(targets["classes"])
     names, kind = inputs["feature_names"], description["times"]["kind"]
     scale = description["times"]["scale"]
-    statistics = {name: arrays.pop(name) for name in _STATISTICS}
+    statistics = {name: arrays.pop(name) for name in STANDARDISATION}
     return assemble(
         estimator,
         layout,

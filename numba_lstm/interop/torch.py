@@ -218,10 +218,11 @@ def _array(value):
 
 def _sort(state):
     """Sort the weights of the one LSTM, by kind, layer and direction, from all others."""
-    cells, rest = {}, {}
+    cells, rest, early = {}, {}, None
     for key, value in state.items():
         match = _KEY.fullmatch(key)
         if match is None:
+            early = early if cells else key
             rest[key] = _array(value)
             continue
         prefix, kind, layer, reverse = match.groups()
@@ -230,6 +231,12 @@ def _sort(state):
         raise ValueError(
             f"The weights of one nn.LSTM are needed, found those of {len(cells)}"
             f"{': ' * bool(cells)}{', '.join(map(repr, cells))}. The keys are {list(state)}."
+        )
+    if early is not None:
+        raise ValueError(
+            f"{early!r} comes before the weights of the nn.LSTM. An embedding, or a layer in "
+            "front, has no place in this library's network: apply it to X. If it is the head, "
+            "put it behind the LSTM."
         )
     return next(iter(cells.values())), rest
 

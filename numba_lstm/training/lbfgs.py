@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
@@ -24,6 +25,32 @@ from numba_lstm.training.loop import (
     skill_score,
 )
 from numba_lstm.training.penalised import PenalisedLoss
+
+
+class _OneBlasThread:
+    """Keeps BLAS to one thread while there is a fit that asks for it, in whatever thread.
+
+    Two limits of threadpoolctl that end in the order in which they began leave the first one's.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_fits = threading.Lock(), 0
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_fits == 0:
+                self._limits = threadpool_limits(limits=1, user_api="blas")
+            self._n_fits += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n_fits -= 1
+            if self._n_fits == 0:
+                self._limits.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
 
 
 class LbfgsSettings(NamedTuple):
@@ -119,7 +146,7 @@ def train_by_lbfgs(
         # The minimiser's many small products gain nothing from threads, which wait in the way of
         # the kernels': on two busy cores an iteration took 40 ms and more with them, mostly
         # below 2 ms without. And its sums do not depend on how many there are.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with _one_blas_thread:
             found = minimize(
                 *(evaluate, theta.astype(np.float64)),
                 method="L-BFGS-B",

@@ -98,7 +98,7 @@ def import_onnx() -> Any:
         import onnx
     except ImportError as error:
         raise ImportError(
-            "ONNX models need the package onnx: pip install numba-lstm[onnx]."
+            'ONNX models need the package onnx: pip install "numba-lstm[onnx]".'
         ) from error
     return onnx
 
@@ -144,7 +144,8 @@ def _add_classes(graph, estimator, out, dtype):
     number, name = _FLOATS[dtype.name], "probabilities"
     if dtype == np.float64:
         out = graph.add("Cast", out, to=number)
-    zero = graph.array("nothing", 0.0, dtype)
+    if targets.multilabel or targets.n_outputs == 1:
+        zero = graph.array("nothing", 0.0, dtype)
     if targets.multilabel:
         graph.add("Cast", graph.add("Greater", out, zero), to=_INT64, out="label")
         graph.add("Sigmoid", out, out=name)

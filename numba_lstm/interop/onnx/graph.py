@@ -143,7 +143,7 @@ def _add_lstm(graph, layout, named, layer, x, outputs):
     attributes = {"hidden_size": layout.hidden_sizes[layer], "direction": direction}
     if layout.coupled:
         attributes["input_forget"] = 1
-    if np.isfinite(layout.limit):
+    if layout.limit <= float(np.finfo(np.float32).max):
         attributes["clip"] = layout.limit
     graph.add("LSTM", *slots, out=outputs, **attributes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,8 @@ def from_onnx(
     ValueError
         If the output depends on a node that is not understood, which the message names, or on
         layers that this library's network does not have side by side.
+    TypeError
+        If it is neither a model nor a file's name.
     onnx.checker.ValidationError
         If it is no ONNX model.
     ImportError
@@ -75,10 +78,20 @@ def from_onnx(
     True
     """
     onnx = import_onnx()
-    if isinstance(model, bytes):
-        model = onnx.load_model_from_string(model)
+    from google.protobuf.message import DecodeError  # which onnx brings
+
+    if isinstance(model, bytes | str | os.PathLike):
+        read = onnx.load_model_from_string if isinstance(model, bytes) else onnx.load
+        try:
+            model = read(model)
+        except DecodeError as error:
+            name = "What was passed" if isinstance(model, bytes) else model
+            raise ValueError(f"{name} is no ONNX model, or is damaged: {error}") from error
     elif not isinstance(model, onnx.ModelProto):
-        model = onnx.load(model)
+        raise TypeError(
+            "Pass an onnx.ModelProto, its bytes, or the name of a file; got "
+            f"{type(model).__name__}."
+        )
     onnx.checker.check_model(model)
     if output is None and classes is None and not multilabel:
         estimator = _read_own(onnx, model, dtype, parameters)
@@ -119,7 +132,7 @@ def _read_own(onnx, model, dtype, parameters):
         about = json.loads(about)
         estimator = _assemble(about, arrays, dtype, {})
         again = to_onnx(estimator, lengths=about["lengths"], dtype=about["dtype"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, MemoryError):
         return None  # somebody else's graph by now; what it is the general way says
     written = {t.name: onnx.numpy_helper.to_array(t) for t in again.graph.initializer}
     same = written.keys() == arrays.keys() and all(
@@ -136,6 +149,7 @@ def _assemble(about, arrays, dtype, parameters):
     from numba_lstm.estimators.regressor import LSTMRegressor
     from numba_lstm.estimators.targets import Targets
     from numba_lstm.interop.assembly import architecture_of, assemble, theta_of
+    from numba_lstm.interop.numpy_predictor import STANDARDISATION
 
     fields = about["layout"]
     fields |= {name: tuple(fields[name]) for name in ("hidden_sizes", "zoneout")}
@@ -161,7 +175,7 @@ def _assemble(about, arrays, dtype, parameters):
         *(None, layout.n_outputs, about["has_columns"], about["per_step"], classes),
         multilabel=about["multilabel"],
     )
-    names = "input_mean", "input_scale", "target_mean", "target_scale"
+    names = STANDARDISATION
     kind: Any = LSTMRegressor if classes is None else LSTMClassifier
     usual = {"dtype": dtype or "float32", "standardize": any(name in arrays for name in names)}
     estimator = kind(**architecture_of(layout, targets.per_step), **(usual | parameters))
