@@ -11,7 +11,7 @@ from drawn_models import fitted_models, in_float64
 from hypothesis import HealthCheck, given, settings
 from sklearn.exceptions import NotFittedError
 
-from numba_lstm import LSTMClassifier, LSTMRegressor, export_c
+from numba_lstm import LSTMClassifier, LSTMRegressor, LSTMTransformer, export_c
 
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
@@ -201,6 +201,8 @@ def test_weights_are_exact(tmp_path, dtype):
 
 REFUSED = [
     (lambda: LSTMRegressor(), NotFittedError, "not fitted"),
+    (lambda: LSTMTransformer().fit(X), TypeError, "estimator_"),
+    (lambda: X, TypeError, "got ndarray"),
     (lambda: fitted(bidirectional=True), ValueError, "bidirectional=False"),
     (lambda: fitted(go_backwards=True), ValueError, "go_backwards=False"),
     (lambda: fitted(pooling="mean"), ValueError, "pooling='mean'"),

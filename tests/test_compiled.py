@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 
 import numba
 import numpy as np
@@ -239,6 +240,15 @@ def test_copies_and_pickles_are_the_same_step():
     state = step.new_state()
     found = Parallel(2)(delayed(first_of)(step, x) for x in X[:4, 0])
     assert found == [step(x, state.copy()) for x in X[:4, 0]]
+
+
+@needs_jit
+def test_threads_that_compile_at_once_have_one_step():
+    model, ready = fitted(random_state=5), threading.Barrier(2)
+    found = Parallel(2, backend="threading")(
+        delayed(lambda: (ready.wait(60), model.compile())[1])() for _ in range(2)
+    )
+    assert found[0] is found[1] is model.compile()
 
 
 def first_of(step, x):

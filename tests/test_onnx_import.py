@@ -214,6 +214,27 @@ def test_a_changed_model_is_read_by_what_it_is_not_by_what_it_was():
         from_onnx(model)
 
 
+def test_what_is_no_model(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model at all")
+    for given, error, message in (
+        (path, ValueError, "model.onnx is no ONNX model"),
+        (path.read_bytes(), ValueError, "no ONNX model"),
+        (X, TypeError, "got ndarray"),
+    ):
+        with pytest.raises(error, match=message):
+            from_onnx(given)
+
+
+def test_own_models_with_arrays_of_other_shapes():
+    """What is noted beside the graph does not count then, and raises nothing of its own."""
+    model = to_onnx(LSTMRegressor(4, max_iter=1, pooling="attention").fit(X, X[:, 0, 0]))
+    query = next(t for t in model.graph.initializer if t.name == "attention_query")
+    query.CopyFrom(onnx.numpy_helper.from_array(np.ones(4, np.float32), "attention_query"))
+    with pytest.raises((ValueError, onnx.checker.ValidationError)):
+        from_onnx(model)
+
+
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     for function in (to_onnx, from_onnx):

@@ -123,6 +123,13 @@ def test_where_to_write_is_not_kept(tmp_path):
     assert there_and_back(model, tmp_path / "model.lstm").checkpoint is None
 
 
+@pytest.mark.parametrize("path", [True, 3, b"model.lstm", None])
+def test_what_is_no_name_is_refused(path):
+    """An integer would be any open file, the standard output say."""
+    with pytest.raises(TypeError, match="name of a file"):
+        load(path)
+
+
 def test_a_generator_is_not_kept(tmp_path):
     model = fitted(random_state=np.random.RandomState(0))
     found = there_and_back(model, tmp_path / "model.lstm")

@@ -230,6 +230,15 @@ def test_what_has_no_weight_has_no_part_in_the_typical_time():
     )
 
 
+def test_streams_do_not_mix_dates_and_spans_of_time():
+    stream = model().fit(X, Y, times=DATES).stream()
+    stream.step(X[0, 0], DATES[0, 0])
+    before = stream.state
+    with pytest.raises(ValueError, match="last step's was 2024"):
+        stream.step(X[0, 1], DATES[0, 1] - DATES[0, 0])
+    np.testing.assert_array_equal(stream.state, before)
+
+
 def test_where_no_time_passes_nothing_decays_until_it_does():
     still = np.zeros(9)
     fitted, plain = model().fit(X, Y, times=still), model().fit(X, Y)
