@@ -134,13 +134,36 @@ def fma(x: Any, y: Any, z: Any) -> Any:
     return x * y + z
 
 
-@_operation(_intrinsic("fabs"))
+def _emit_magnitude(builder, x):
+    if isinstance(x.type, ir.VectorType):
+        return _intrinsic("fabs")(builder, x)
+    integer, sign = _sign_bit(x.type)
+    bits = builder.and_(builder.bitcast(x, integer), builder.not_(sign))
+    return builder.bitcast(bits, x.type)
+
+
+def _emit_copysign(builder, x, y):
+    if isinstance(x.type, ir.VectorType):
+        return _intrinsic("copysign")(builder, x, y)
+    integer, sign = _sign_bit(x.type)
+    bits = builder.and_(builder.bitcast(x, integer), builder.not_(sign))
+    bits = builder.or_(bits, builder.and_(builder.bitcast(y, integer), sign))
+    return builder.bitcast(bits, x.type)
+
+
+def _sign_bit(kind):
+    """Type of a number's bits, and its sign's: NVVM has neither fabs nor copysign."""
+    n_bits = 32 if suffix(kind).endswith("32") else 64
+    return ir.IntType(n_bits), ir.Constant(ir.IntType(n_bits), 1 << (n_bits - 1))
+
+
+@_operation(_emit_magnitude)
 def magnitude(x: Any) -> Any:
     """Return |x|."""
     return abs(x)
 
 
-@_operation(_intrinsic("copysign"))
+@_operation(_emit_copysign)
 def copysign(x: Any, y: Any) -> Any:
     """Return x with the sign of y."""
     return np.copysign(x, y)
