@@ -1,0 +1,41 @@
+"""Kernels for GPUs in Numba's simulator, which is chosen before Numba is imported.
+
+``NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 pytest tests/simulator``; tests/test_cuda.py does it
+in every run of the tests.
+"""
+
+import os
+import threading
+
+if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
+    collect_ignore_glob = ["test_*.py"]
+else:
+    from numba.cuda.simulator.kernelapi import FakeCUDAModule as _kernel_module
+
+    def _exchange(value, source):
+        """Give each thread of a warp another one's value; all of a block have to come here."""
+        thread = threading.current_thread()
+        block, own = thread._manager, thread.thread_id
+        shared = block.__dict__.setdefault("_exchanged", {})
+        shared[own] = value
+        thread.syncthreads()
+        found = shared[(own & ~31) | (source(own & 31) & 31)]
+        thread.syncthreads()
+        return found
+
+    def _shfl_xor_sync(module, mask, value, lanes):
+        return _exchange(value, lambda lane: lane ^ lanes)
+
+    def _shfl_down_sync(module, mask, value, lanes):
+        return _exchange(value, lambda lane: min(lane + lanes, 31))
+
+    def _shfl_sync(module, mask, value, lane):
+        return _exchange(value, lambda _: lane)
+
+    def _syncwarp(module, mask=0xFFFFFFFF):
+        threading.current_thread().syncthreads()
+
+    _kernel_module.shfl_xor_sync = _shfl_xor_sync
+    _kernel_module.shfl_down_sync = _shfl_down_sync
+    _kernel_module.shfl_sync = _shfl_sync
+    _kernel_module.syncwarp = _syncwarp
