@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from numba import cuda
+from collections.abc import Callable
 
-__all__ = ["cuda"]
+from numba import config, cuda
+
+__all__ = ["ALIGNMENT", "cuda", "device_function", "kernel"]
+
+# Of arrays in shared memory, in bytes: four numbers are loaded at a time. The simulator knows
+# no alignment.
+ALIGNMENT = None if config.ENABLE_CUDASIM else 16
+
+
+def device_function(function: Callable) -> Callable:
+    """Compile a function that kernels call, into these."""
+    if config.ENABLE_CUDASIM:
+        return cuda.jit(device=True)(function)
+    return cuda.jit(device=True, forceinline=True)(function)
+
+
+def kernel(threads: int) -> Callable[[Callable], Callable]:
+    """Compile a kernel for blocks of so many threads, lazily."""
+    if config.ENABLE_CUDASIM:
+        return cuda.jit
+    return cuda.jit(launch_bounds=threads)

@@ -1,0 +1,494 @@
+"""The recurrence: all time steps of a cell in one launch, forward and back.
+
+A block of threads takes NB sequences through all their steps; nothing else is waited for than
+the other threads of the block, once a step. The weights lie in registers, what does not fit
+comes from the caches, and the vectors that change with every step, of all NB sequences, lie
+in shared memory, twice: one copy is read while the other is written.
+
+Forward, four threads share a unit. Each multiplies the four gates' weights of every fourth
+input with that input of all NB sequences; then the four exchange their sums, so that each has
+all of one sequence, and computes equations (2) to (4) for it. With fewer than four sequences
+several threads compute the same.
+
+Backward, sixteen threads share four units: each has every sixteenth of the 4H gradients da,
+and W_h's weights between these and the four units.
+
+The equations are those of cell.py, with their numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numba import float32, float64
+
+from numba_lstm.activations import tanh
+from numba_lstm.cell import cell_backward, cell_forward
+from numba_lstm.cuda.device import ALIGNMENT, cuda, device_function, kernel
+from numba_lstm.cuda.registers import make_hold, make_multiply, make_zeros
+
+# Inputs that are multiplied at a time, of those whose weights are not held.
+_CHUNK = 4
+_ALL = 0xFFFFFFFF  # lanes of a warp
+
+
+class Kind(NamedTuple):
+    """What a kernel is compiled for.
+
+    Attributes
+    ----------
+    dtype : str
+        "float32" or "float64".
+    H : int
+        Hidden units.
+    X : int
+        Columns of inputs, the bias's 1 included, that are multiplied with their weights here;
+        0 if pre-activations are given.
+    NB : int
+        Sequences of a block: 1, 2 or 4.
+    keeps : bool
+        Whether gates, cells and h_{t-1} of each step are kept, for a gradient.
+    every_step : bool
+        Whether h_t of each step is written, or read its gradient.
+    begins : bool
+        Whether there is a state to begin with, and backward whether its gradient is wanted.
+    masked : bool
+        Whether h_{t-1} is multiplied by a mask.
+    varied : bool
+        Whether there are peepholes, a limit or coupled gates.
+    peephole : bool
+        Whether there are peepholes.
+    """
+
+    dtype: str
+    H: int
+    X: int
+    NB: int
+    keeps: bool = False
+    every_step: bool = False
+    begins: bool = False
+    masked: bool = False
+    varied: bool = False
+    peephole: bool = False
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block: whole warps."""
+        return 4 * (-(-self.H // 8) * 8)
+
+
+class Share(NamedTuple):
+    """How the inputs of a thread are divided up.
+
+    Attributes
+    ----------
+    held : int
+        Those whose weights stay in registers.
+    chunks, rest : int
+        Chunks of others, and others still.
+    sure : int
+        Inputs that each thread has; of one more, the last, only some have it.
+    """
+
+    held: int
+    chunks: int
+    rest: int
+    sure: int
+
+    @property
+    def total(self) -> int:
+        """Inputs of a thread."""
+        return self.held + _CHUNK * self.chunks + self.rest
+
+
+def share(kind: Kind, n_inputs: int, lanes: int) -> Share:
+    """Divide inputs up between registers and memory.
+
+    A multiprocessor has 65,536 registers, and a thread at most 255; what else a thread needs
+    was read off ptxas for all kinds that the tests compile.
+    """
+    words = 1 if kind.dtype == "float32" else 2
+    registers = min(255, 65_536 // kind.threads // 8 * 8)
+    other = 44 + words * (6 + 4 * kind.NB) + 8 * (kind.varied + kind.masked)
+    most = max(0, registers - other) // (4 * words)
+    total, sure = -(-n_inputs // lanes), n_inputs // lanes
+    if total <= most:
+        return Share(total, 0, 0, sure)
+    # A chunk's weights need registers, too.
+    held = min(sure, max(0, most - _CHUNK))
+    chunks = (sure - held) // _CHUNK
+    return Share(held, chunks, total - held - _CHUNK * chunks, sure)
+
+
+@device_function
+def _fold(a, b, bit, lanes):
+    """Sum of two threads' a, or where ``bit`` is set of their b."""
+    own = b if bit else a
+    other = a if bit else b
+    return own + cuda.shfl_xor_sync(_ALL, other, lanes)
+
+
+@device_function
+def _own_of_four(a, b, c, d, s, near, far):
+    """Sum over four threads of a, b, c or d, by the thread's number s among them."""
+    odd, late = (s & 1) != 0, (s & 2) != 0
+    return _fold(_fold(a, b, odd, near), _fold(c, d, odd, near), late, far)
+
+
+@device_function
+def _own_of_two(a, b, s, near, far):
+    one = _fold(a, b, (s & 1) != 0, near)
+    return one + cuda.shfl_xor_sync(_ALL, one, far)
+
+
+@device_function
+def _sum_of_one(a, near, far):
+    one = a + cuda.shfl_xor_sync(_ALL, a, near)
+    return one + cuda.shfl_xor_sync(_ALL, one, far)
+
+
+@functools.cache
+def _make_collect(NB):
+    """Make ``collect(a, o, s)``: sum o of sequence ``s % NB`` over the four threads of a unit."""
+
+    @device_function
+    def collect(a, o, s):
+        if NB == 4:
+            return _own_of_four(a[4 * o], a[4 * o + 1], a[4 * o + 2], a[4 * o + 3], s, 1, 2)
+        if NB == 2:
+            return _own_of_two(a[2 * o], a[2 * o + 1], s, 1, 2)
+        return _sum_of_one(a[o], 1, 2)
+
+    return collect
+
+
+@functools.cache
+def _make_collect_unit(NB):
+    """Make ``collect(a, lane)``: the sum of a lane's unit and sequence over sixteen lanes."""
+
+    @device_function
+    def unit(a, m, lane):
+        return _own_of_four(a[m], a[NB + m], a[2 * NB + m], a[3 * NB + m], lane, 1, 2)
+
+    @device_function
+    def collect(a, lane):
+        s, d = lane >> 2, unit(a, 0, lane)
+        if NB == 4:
+            return _own_of_four(d, unit(a, 1, lane), unit(a, 2, lane), unit(a, 3, lane), s, 4, 8)
+        if NB == 2:
+            return _own_of_two(d, unit(a, 1, lane), s, 4, 8)
+        return _sum_of_one(d, 4, 8)
+
+    return collect
+
+
+@functools.cache
+def make_forward(kind: Kind) -> Callable:
+    """Make the forward kernel: equations (1) to (4) for all steps.
+
+    Launched on a grid of (blocks of NB sequences, models). Its arguments, arrays of the kind's
+    dtype unless said otherwise; what the kind makes no use of may be any array of the rank:
+
+    theta : (M, P)
+        Weights; ``at`` is the place in each row of those that multiply [x_t, 1, h_{t-1}], or
+        without X of W_h, (X + H, 4H), and ``at_peephole`` that of the peepholes (3, H).
+    xh : (S, V)
+        Inputs, the bias's 1, and from column ``h_column`` on what is written of h_{t-1}.
+    a : (S, 4H)
+        Pre-activations without the share of h_{t-1}, if there is no X.
+    first : int64 (M B + 1)
+        First row of each sequence.
+    h_0, c_0 : (M B, H)
+        State to begin with.
+    mask : (M B, H)
+        What h_{t-1} is multiplied by.
+    gates, c : (S, 4H), (S, H)
+        Receive i, f, g, o, and the cell.
+    y : (S, width)
+        Receives h_t from ``column`` on.
+    h_end, c_end : (M B, width), (M B, H)
+        Receive the state at the end, h from ``column`` on.
+    """
+    H, X, NB, keeps, every_step = kind.H, kind.X, kind.NB, kind.keeps, kind.every_step
+    begins, masked, varied, peephole = kind.begins, kind.masked, kind.varied, kind.peephole
+    G, n_inputs = 4 * H, X + H
+    parts, real, zero = share(kind, n_inputs, 4), *_numbers(kind)
+    held, chunks, rest, size = parts.held, parts.chunks, parts.rest, 4 * NB * parts.total
+    both, in_chunks, threads = 2 * size, held + _CHUNK * chunks, kind.threads
+    hold, multiply = _held_product(kind, parts, 4)
+    hold_chunk, multiply_chunk = _product(kind, _CHUNK, _CHUNK, 4)
+    hold_rest, multiply_rest = _product(kind, rest, parts.sure - in_chunks, 4)
+    zeros, collect = make_zeros(4 * NB), _make_collect(NB)
+
+    def forward(
+        theta, at, at_peephole, limit, coupled, xh, h_column, a, first, B, reverse,
+        h_0, c_0, mask, gates, c, y, column, h_end, c_end,
+    ):  # fmt: skip
+        v = cuda.shared.array(both, real, ALIGNMENT)
+        t, m, block = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.x * NB
+        s, j = t & 3, t >> 2
+        n = s % NB
+        q = m * B + min(block + n, B - 1)
+        begin = first[q]
+        length = first[q + 1] - begin
+        there = block + n < B and j < H
+        writes = there and s < NB
+        T = 0  # the longest
+        for b in range(block, min(block + NB, B)):
+            T = max(T, first[m * B + b + 1] - first[m * B + b])
+
+        own = min(j, H - 1)
+        start = m * theta.shape[1] + at + s * G + own
+        count = (n_inputs - s + 3) >> 2
+        W = hold(zero, theta, start, 4 * G, H, 4, count)
+        p_i, p_f, p_o = zero, zero, zero
+        if peephole:
+            p_i = theta[m, at_peephole + own]
+            p_f = theta[m, at_peephole + H + own]
+            p_o = theta[m, at_peephole + 2 * H + own]
+
+        h_t, c_t, kept = zero, zero, theta.dtype.type(1)
+        if begins and there:
+            h_t, c_t = h_0[q, j], c_0[q, j]
+        if masked and there:
+            kept = mask[q, j]
+        # One number of x_t for each of the first threads.
+        x_row, x_step, x_length, x_n, x_k = 0, 0, 0, 0, 0
+        if X > 0:
+            x_n = t // X
+            x_k = t - X * x_n
+            if x_n < NB and block + x_n < B:
+                x_row = first[m * B + block + x_n]
+                x_length = first[m * B + block + x_n + 1] - x_row
+                x_step = 1
+                if reverse:
+                    x_row, x_step = x_row + x_length - 1, -1
+        for e in range(t, both, threads):
+            v[e] = zero
+        cuda.syncthreads()
+        if writes:
+            v[(X + j) * NB + n] = h_t * kept
+        if x_length > 0:
+            v[x_k * NB + x_n] = xh[x_row, x_k]
+        cuda.syncthreads()
+
+        for i in range(T):
+            now = (i & 1) * size
+            later = size - now
+            running = there and i < length
+            row = begin + (length - 1 - i if reverse else i)
+            # What the next step and the end of this one need, on its way meanwhile.
+            x, a_i, a_f, a_g, a_o = zero, zero, zero, zero, zero
+            if X > 0 and i + 1 < x_length:
+                x = xh[x_row + (i + 1) * x_step, x_k]
+            if X == 0 and running:
+                a_i, a_f, a_g, a_o = a[row, j], a[row, H + j], a[row, 2 * H + j], a[row, 3 * H + j]
+
+            sums = multiply(zeros(zero), W, v, now + s * NB)
+            for chunk in range(chunks):
+                k = held + _CHUNK * chunk
+                U = hold_chunk(zero, theta, start + 4 * k * G, 4 * G, H, 4, count)
+                sums = multiply_chunk(sums, U, v, now + (4 * k + s) * NB)
+            if rest > 0:
+                k = in_chunks
+                U = hold_rest(zero, theta, start + 4 * k * G, 4 * G, H, 4, count - k)
+                sums = multiply_rest(sums, U, v, now + (4 * k + s) * NB)
+            a_i += collect(sums, 0, s)
+            a_f += collect(sums, 1, s)
+            a_g += collect(sums, 2, s)
+            a_o += collect(sums, 3, s)
+
+            if running:
+                before = h_t * kept
+                if varied:
+                    variant = (p_i, p_f, p_o, limit, coupled)
+                    i_t, f_t, g_t, o_t, c_t, _, h_t = cell_forward(
+                        a_i, a_f, a_g, a_o, c_t, variant
+                    )
+                else:
+                    i_t, f_t, g_t, o_t, c_t, _, h_t = cell_forward(a_i, a_f, a_g, a_o, c_t, None)
+                if writes:
+                    if keeps:
+                        xh[row, h_column + j], c[row, j] = before, c_t
+                        gates[row, j], gates[row, H + j] = i_t, f_t
+                        gates[row, 2 * H + j], gates[row, 3 * H + j] = g_t, o_t
+                    if every_step:
+                        y[row, column + j] = h_t
+                    v[later + (X + j) * NB + n] = h_t * kept
+            if i + 1 < x_length:
+                v[later + x_k * NB + x_n] = x
+            cuda.syncthreads()
+        if writes:
+            h_end[q, column + j], c_end[q, j] = h_t, c_t
+
+    return kernel(threads)(forward)
+
+
+@functools.cache
+def make_backward(kind: Kind) -> Callable:
+    """Make the backward kernel: equations (5) to (7) for all steps.
+
+    Launched as the forward kernel is, and of the same kind but for X, which is not used. Its
+    arguments, beside those of the forward kernel:
+
+    theta : (M, P)
+        Weights; ``at`` is the place of W_h (H, 4H) in each row.
+    gates : (S, 4H)
+        What the forward kernel kept; receives da.
+    dy : (S, width)
+        With ``every_step`` the gradient of h_t, from ``column`` on.
+    dh, dc : (M B, width), (M B, H)
+        Gradient of the state at the end, of h from ``column`` on; dc only with ``begins``.
+    dh_0, dc_0 : (M B, H)
+        With ``begins`` receive the gradient of the state at the beginning.
+    d_peephole : (M B, 3H)
+        With peepholes receives each sequence's share of their gradient.
+    """
+    H, NB, every_step, begins = kind.H, kind.NB, kind.every_step, kind.begins
+    masked, varied, peephole = kind.masked, kind.varied, kind.peephole
+    G = 4 * H
+    parts, real, zero = share(kind, G, 16), *_numbers(kind)
+    held, chunks, rest, size = parts.held, parts.chunks, parts.rest, 16 * NB * parts.total
+    both, in_chunks, threads = 2 * size, held + _CHUNK * chunks, kind.threads
+    hold, multiply = _held_product(kind, parts, 16)
+    hold_chunk, multiply_chunk = _product(kind, _CHUNK, _CHUNK, 16)
+    hold_rest, multiply_rest = _product(kind, rest, parts.sure - in_chunks, 16)
+    zeros, collect = make_zeros(4 * NB), _make_collect_unit(NB)
+
+    def backward(
+        theta, at, at_peephole, limit, coupled, first, B, reverse,
+        c_0, mask, gates, c, dy, column, dh, dc, dh_0, dc_0, d_peephole,
+    ):  # fmt: skip
+        v = cuda.shared.array(both, real, ALIGNMENT)
+        t, m, block = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.x * NB
+        lane = t & 15
+        unit = (t >> 4) * 4  # the first of four
+        n, j = (lane >> 2) % NB, unit + (lane & 3)
+        q = m * B + min(block + n, B - 1)
+        begin = first[q]
+        length = first[q + 1] - begin
+        there = block + n < B and j < H
+        writes = there and lane >> 2 < NB
+        T = 0
+        for b in range(block, min(block + NB, B)):
+            T = max(T, first[m * B + b + 1] - first[m * B + b])
+
+        unit = min(unit, (H - 1) // 4 * 4)
+        outputs = min(4, H - unit)
+        start = m * theta.shape[1] + at + unit * G + lane
+        count = (G - lane + 15) >> 4
+        W = hold(zero, theta, start, 16, G, outputs, count)
+        p_i, p_f, p_o, dp_i, dp_f, dp_o = zero, zero, zero, zero, zero, zero
+        own = min(j, H - 1)
+        if peephole:
+            p_i = theta[m, at_peephole + own]
+            p_f = theta[m, at_peephole + H + own]
+            p_o = theta[m, at_peephole + 2 * H + own]
+
+        kept, dc_t = theta.dtype.type(1), zero
+        if masked and there:
+            kept = mask[q, j]
+        if begins and there:
+            dc_t = dc[q, j]
+        for e in range(t, both, threads):
+            v[e] = zero
+
+        # Of the step at hand: where it is, and what was kept of it.
+        step = 1 if reverse else -1
+        row = begin if reverse else begin + length - 1
+        i_t, f_t, g_t, o_t, c_t, c_before, dy_t = zero, zero, zero, zero, zero, zero, zero
+        if there and length > 0:
+            i_t, f_t = gates[row, j], gates[row, H + j]
+            g_t, o_t, c_t = gates[row, 2 * H + j], gates[row, 3 * H + j], c[row, j]
+            if every_step:
+                dy_t = dy[row, column + j]
+            if length > 1:
+                c_before = c[row + step, j]
+            elif begins:
+                c_before = c_0[q, j]
+        cuda.syncthreads()
+
+        for i in range(T + 1 if begins else T):
+            now = (i & 1) * size
+            later = size - now
+            # The step before, on its way meanwhile.
+            i_n, f_n, g_n, o_n, c_n, dy_n = zero, zero, zero, zero, zero, zero
+            if there and i + 1 < length:
+                r = row + step
+                i_n, f_n = gates[r, j], gates[r, H + j]
+                g_n, o_n = gates[r, 2 * H + j], gates[r, 3 * H + j]
+                if every_step:
+                    dy_n = dy[r, column + j]
+                if i + 2 < length:
+                    c_n = c[r + step, j]
+                elif begins:
+                    c_n = c_0[q, j]
+
+            dh_t = zero
+            if i > 0:
+                sums = multiply(zeros(zero), W, v, now + lane * NB)
+                for chunk in range(chunks):
+                    k = held + _CHUNK * chunk
+                    U = hold_chunk(zero, theta, start + 16 * k, 16, G, outputs, count)
+                    sums = multiply_chunk(sums, U, v, now + (16 * k + lane) * NB)
+                if rest > 0:
+                    k = in_chunks
+                    U = hold_rest(zero, theta, start + 16 * k, 16, G, outputs, count - k)
+                    sums = multiply_rest(sums, U, v, now + (16 * k + lane) * NB)
+                dh_t = collect(sums, lane) * kept
+            if there and i == 0:
+                dh_t = dh[q, column + j]
+
+            if there and i < length:
+                dh_t += dy_t
+                if varied:
+                    variant = (p_i, p_f, p_o, limit, coupled)
+                    da_i, da_f, da_g, da_o, dc_t = cell_backward(
+                        i_t, f_t, g_t, o_t, c_before, tanh(c_t), dh_t, dc_t, variant
+                    )
+                else:
+                    da_i, da_f, da_g, da_o, dc_t = cell_backward(
+                        i_t, f_t, g_t, o_t, c_before, tanh(c_t), dh_t, dc_t, None
+                    )
+                if peephole:
+                    dp_i += da_i * c_before
+                    dp_f += da_f * c_before
+                    dp_o += da_o * c_t
+                if writes:
+                    gates[row, j], gates[row, H + j] = da_i, da_f
+                    gates[row, 2 * H + j], gates[row, 3 * H + j] = da_g, da_o
+                    v[later + j * NB + n] = da_i
+                    v[later + (H + j) * NB + n] = da_f
+                    v[later + (2 * H + j) * NB + n] = da_g
+                    v[later + (3 * H + j) * NB + n] = da_o
+            elif begins and writes and i == length:
+                dh_0[q, j], dc_0[q, j] = dh_t, dc_t
+            row += step
+            i_t, f_t, g_t, o_t, dy_t = i_n, f_n, g_n, o_n, dy_n
+            c_t, c_before = c_before, c_n
+            cuda.syncthreads()
+        if peephole and writes:
+            d_peephole[q, j] = dp_i
+            d_peephole[q, H + j] = dp_f
+            d_peephole[q, 2 * H + j] = dp_o
+
+    return kernel(threads)(backward)
+
+
+def _numbers(kind):
+    """Numba's type of a kind's numbers, and its zero."""
+    zero = np.dtype(kind.dtype).type(0)
+    return (float32 if kind.dtype == "float32" else float64), zero
+
+
+def _product(kind, n, sure, lanes):
+    """The functions that hold the weights of n inputs, and multiply with them."""
+    alignment = min(16, kind.NB * np.dtype(kind.dtype).itemsize)
+    return make_hold(n, min(n, max(0, sure))), make_multiply(n, lanes, kind.NB, alignment)
+
+
+def _held_product(kind, parts, lanes):
+    return _product(kind, parts.held, parts.sure, lanes)

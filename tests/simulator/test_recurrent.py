@@ -1,0 +1,101 @@
+"""The recurrence on a GPU against a naive LSTM, and its gradient against differences."""
+
+import numpy as np
+import pytest
+
+from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.recurrent import Kind, make_backward, make_forward
+from naive import Cell
+
+pytestmark = pytest.mark.nojit
+
+
+def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, fused=True, F=2, seed=0):
+    """Forward and backward pass of both kernels; what they give, and a naive cell."""
+    rng = np.random.default_rng(seed)
+    dtype, H, B = np.dtype(kind.dtype), kind.H, len(lengths)
+    naive = Cell(rng, lengths, M, F, H, kind, reverse, limit, coupled)
+    V = F + 1 + H
+    first = np.zeros(M * B + 1, np.int64)
+    np.cumsum(np.tile(lengths, M), out=first[1:])
+    S = first[-1]
+    offset = 3  # of W in theta, among other weights
+    theta = np.full((M, offset + V * 4 * H + 3 * H + 2), np.nan)
+    theta[:, offset : offset + V * 4 * H] = naive.W.reshape(M, -1)
+    theta[:, offset + V * 4 * H : -2] = naive.peephole.reshape(M, -1)
+    xh = np.full((S, V), np.nan)
+    xh[:, :F], xh[:, F] = naive.x, 1
+    a = np.zeros((1, 1))
+    if not fused:
+        model = np.repeat(np.arange(M), S // M)
+        a = np.einsum("sk,skg->sg", xh[:, : F + 1], naive.W[model, : F + 1])
+
+    def device(array):
+        return cuda.to_device(np.ascontiguousarray(array, dtype))
+
+    def new(*shape):
+        return device(np.full(shape, np.nan))
+
+    theta, xh, a, first = device(theta), device(xh), device(a), cuda.to_device(first)
+    h_0, c_0, mask = device(naive.h_0), device(naive.c_0), device(naive.mask)
+    gates, c, y = new(S, 4 * H), new(S, H), new(S, H + 1)
+    h_end, c_end = new(M * B, H + 2), new(M * B, H)
+    at = offset if fused else offset + (F + 1) * 4 * H
+    after = offset + V * 4 * H
+    limit = dtype.type(limit)
+    grid = (-(-B // kind.NB), M)
+    make_forward(kind)[grid, kind.threads](
+        *(theta, at, after, limit, coupled, xh, F + 1, a, first, B, reverse),
+        *(h_0, c_0, mask, gates, c, y, 1, h_end, c_end),
+    )
+    found = {"y": y.copy_to_host()[:, 1:], "h_end": h_end.copy_to_host()[:, 1 : 1 + H]}
+    found |= {"c_end": c_end.copy_to_host(), "c": c.copy_to_host(), "gates": gates.copy_to_host()}
+    found["h_before"] = xh.copy_to_host()[:, F + 1 :]
+    if not kind.keeps:
+        return found, naive
+    dy, dh, dc = device(naive.dy), device(naive.dh), device(naive.dc)
+    dh_0, dc_0, d_peephole = new(M * B, H), new(M * B, H), new(M * B, 3 * H)
+    make_backward(kind)[grid, kind.threads](
+        *(theta, offset + (F + 1) * 4 * H, after, limit, coupled, first, B, reverse),
+        *(c_0, mask, gates, c, dy, 0, dh, dc, dh_0, dc_0, d_peephole),
+    )
+    for name, array in (("da", gates), ("dh_0", dh_0), ("dc_0", dc_0), ("dp", d_peephole)):
+        found[name] = array.copy_to_host()
+    return found, naive
+
+
+CASES = [
+    (Kind("float64", 3, 3, 1, keeps=True, every_step=True), [3, 2], {}),
+    (Kind("float64", 3, 3, 4, keeps=True), [3, 2, 2, 1, 0], {"M": 2}),
+    (Kind("float64", 5, 3, 2, keeps=True, every_step=True), [3, 3, 1], {"reverse": True}),
+    (Kind("float64", 2, 0, 4, keeps=True), [2, 1], {"fused": False}),
+    (Kind("float64", 2, 3, 4, True, True, True, True), [2, 1, 0], {"reverse": True}),
+    (
+        Kind("float64", 3, 3, 4, True, True, True, True, True, True),
+        [3, 2],
+        {"limit": 0.6},
+    ),
+    (Kind("float64", 3, 3, 2, keeps=True, varied=True), [2], {"coupled": True}),
+    (Kind("float32", 9, 3, 4, keeps=True, every_step=True), [2, 1], {}),
+    (Kind("float32", 8, 0, 1), [2], {"fused": False}),
+]
+
+
+@pytest.mark.parametrize(("kind", "lengths", "options"), CASES)
+def test_both_kernels_agree_with_a_naive_cell(kind, lengths, options):
+    found, naive = run(kind, lengths, **options)
+    tolerance = {"rtol": 1e-10, "atol": 1e-12} if kind.dtype == "float64" else {"atol": 2e-6}
+    expected = naive.forward()
+    names = ["h_end", "c_end"] + ["y"] * kind.every_step
+    names += ["gates_before", "c", "h_before"] * kind.keeps
+    for name in names:
+        if name == "gates_before":
+            continue  # the backward pass has overwritten them
+        np.testing.assert_allclose(found[name], expected[name], **tolerance, err_msg=name)
+    if not kind.keeps:
+        assert np.isnan(found["c"]).all()
+        return
+    tolerance = {"rtol": 1e-6, "atol": 1e-8} if kind.dtype == "float64" else {"atol": 1e-4}
+    names = ["da"] + ["dh_0", "dc_0"] * kind.begins + ["dp"] * kind.peephole
+    for name in names:
+        np.testing.assert_allclose(found[name], naive.difference(name), **tolerance, err_msg=name)
