@@ -6,10 +6,13 @@ Everything that trains a network, whatever the optimiser, calls the one
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from numba_lstm.base_network import BaseNetwork
 from numba_lstm.cpu import parallel
-from numba_lstm.cpu.allocation import GAP, NOTHING, Drops, Needs
+from numba_lstm.cpu.allocation import GAP, NOTHING, Needs
 from numba_lstm.cpu.arguments import Inputs, Targets
 from numba_lstm.cpu.plan import packed_rows, plan
 from numba_lstm.cpu.table import CELL, HEAD, part_of_cell
@@ -18,7 +21,6 @@ from numba_lstm.memory import matrix
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 from numba_lstm.states import State, States
-from numba_lstm.windows import recomputed_loss_and_grad
 
 # Weights that one thread packs in some 10 microseconds.
 _FEW_WEIGHTS = 50_000
@@ -26,116 +28,22 @@ _FEW_WEIGHTS = 50_000
 _NO_DECAY = np.empty(0)
 
 
-class Network:
-    """LSTM layers and a linear head, on the CPU.
+class Network(BaseNetwork):
+    """LSTM layers, pooling and a head, on the CPU.
 
     Parameters
     ----------
-    layout : Layout
-        Its architecture.
-    dtype : numpy.dtype
-        Of theta and of all arithmetic: float32 or float64.
-    per_step : bool
-        Whether every time step has an output, or only each sequence's last.
-    loss : int
-        One of the constants of losses.py.
-    loss_parameter : float
-        delta of the Huber loss, quantile of the pinball loss.
-    mean, scale : ndarray of shape (F,)
-        Standardisation of the inputs, float64.
+    layout, dtype, **options
+        As for :class:`BaseNetwork`.
     n_threads : int
         Threads for the kernels.
-    dropout : Drops
-        Which shares are dropped in training.
-    recomputes : bool
-        Whether a gradient keeps the states of some steps only, and computes the others again:
-        see windows.py.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        dtype: np.dtype,
-        *,
-        per_step: bool,
-        loss: int,
-        loss_parameter: float,
-        mean: np.ndarray,
-        scale: np.ndarray,
-        n_threads: int,
-        dropout: Drops = NOTHING,
-        recomputes: bool = False,
-    ) -> None:
-        self.layout = layout
-        self.dtype = np.dtype(dtype)
-        self.per_step = per_step
-        self.loss = loss
-        self.loss_parameter = self.dtype.type(loss_parameter)
-        # Copies: read-only arrays (a model that joblib maps from a file) are another
-        # type to Numba, which would compile every kernel again for it.
-        self.mean = np.array(mean)
-        self.inverse_scale = 1.0 / np.array(scale)
+    def __init__(self, layout: Layout, dtype: np.dtype, *, n_threads: int, **options: Any) -> None:
+        super().__init__(layout, dtype, **options)
         self.n_threads = n_threads
-        self.dropout = dropout
-        self.recomputes = recomputes
         self._ends_last = layout.pooling == "last"
-        self._draws = any(layout.zoneout)
-        self._buffers = Buffers(layout, self.dtype, per_step)
-
-    def loss_and_grad(
-        self,
-        theta: np.ndarray,
-        batch: Batch,
-        grad: np.ndarray | None = None,
-        generator: np.random.Generator | None = None,
-        *,
-        state: State | None = None,
-        end: State | None = None,
-    ) -> tuple[float, np.ndarray]:
-        """Loss of a batch and its gradient with respect to theta.
-
-        Parameters
-        ----------
-        theta : ndarray of shape (layout.size,)
-            The weights.
-        batch : Batch
-            Inputs, targets and weights.
-        grad : ndarray of shape (layout.size,), optional
-            Where to put the gradient.
-        generator : numpy.random.Generator, optional
-            Draws what is dropped; without one nothing is.
-        state : State, optional
-            What the sequences begin with; no gradient goes into it.
-        end : State, optional
-            Receives what they end with.
-
-        Returns
-        -------
-        loss : float
-            Sum over the outputs of weight times loss.
-        grad : ndarray of shape (layout.size,)
-            Its gradient.
-
-        Raises
-        ------
-        ValueError
-            If theta or grad is not a contiguous vector of the network's size and dtype, or
-            the batch has no targets.
-        """
-        if grad is None:
-            grad = np.empty_like(theta)
-        self._check_vector(theta, "theta")
-        self._check_vector(grad, "grad")
-        if batch.y is None or batch.weight is None:
-            raise ValueError("This batch has no targets or no weights; a loss needs both.")
-        seed = 0
-        if generator is not None and (self.dropout != NOTHING or self._draws):
-            seed = int(generator.integers(1, 2**62))
-        if self.recomputes and batch.lengths[0] > 1:
-            loss = recomputed_loss_and_grad(self, theta, batch, grad, seed, state, end)
-        else:
-            loss = self.loss_and_grad_of_window(theta, batch, grad, seed, state=state, end=end)
-        return loss, grad
+        self._buffers = Buffers(layout, self.dtype, self.per_step)
 
     def loss_and_grad_of_window(
         self,
@@ -149,29 +57,7 @@ class Network:
         d_state: State | None = None,
         first_step: int = 0,
     ) -> float:
-        """Loss and gradient of a batch that is a part of longer sequences.
-
-        Parameters
-        ----------
-        theta, batch, grad
-            As for :meth:`loss_and_grad`, checked there.
-        seed : int
-            Of what is dropped; 0 drops nothing.
-        state : State, optional
-            What the sequences begin with.
-        end : State, optional
-            Receives what they end with.
-        d_state : State, optional
-            Gradient with respect to what they end with; receives that with respect to what they
-            begin with.
-        first_step : int
-            Number of the first time step.
-
-        Returns
-        -------
-        float
-            The loss.
-        """
+        """Loss and gradient of a batch; see :meth:`BaseNetwork.loss_and_grad_of_window`."""
         # The kernels' code is chosen by dtypes alone: anything else must not reach it.
         y = np.ascontiguousarray(batch.y, self.dtype)
         weight = np.ascontiguousarray(batch.weight, self.dtype)
@@ -208,10 +94,7 @@ class Network:
         return float(row_loss[: len(weight)].sum(dtype=np.float64))
 
     def predict(self, theta: np.ndarray, batch: Batch, state: State | None = None) -> np.ndarray:
-        """Outputs (Q, K) of a batch: Q = B, or with ``per_step`` its S time steps.
-
-        ``state`` is what the sequences begin with, and receives what they end with.
-        """
+        """Outputs (Q, K) of a batch; see :meth:`BaseNetwork.predict`."""
         work, cut = self._forward(theta, batch, state)
         out = matrix(work.memory, work.table, HEAD.out)
         if self.per_step:
@@ -227,10 +110,7 @@ class Network:
     def advance(
         self, theta: np.ndarray, batch: Batch, state: State, seed: int = 0, first_step: int = 0
     ) -> None:
-        """Move the state of a batch's sequences on by its steps.
-
-        The arguments are those of :meth:`loss_and_grad_of_window`.
-        """
+        """Move the state of a batch's sequences on by its steps."""
         self._forward(theta, batch, state, seed, first_step)
 
     def _forward(self, theta, batch, state, seed=0, first_step=0):
@@ -253,22 +133,6 @@ class Network:
         if state is not None:
             self._take_state(work, state, cut.blocks)
         return work, cut
-
-    def first_state(self, theta: np.ndarray, B: int) -> State:
-        """What B sequences begin with if nothing is given: zeros, or what was learned."""
-        weights, learned = self.layout.views(theta), self.layout.learned_state
-        state = self.no_state(B)
-        for k in range(len(self.layout.cells) if learned else 0):
-            state.h[k][...], state.c[k][...] = weights[k, "h_0"], weights[k, "c_0"]
-        return state
-
-    def no_state(self, B: int) -> State:
-        """Zeros for B sequences: a state, or its gradient."""
-        cells = self.layout.cells
-        return State(
-            [np.zeros((B, cell.output_size), self.dtype) for cell in cells],
-            [np.zeros((B, cell.hidden_size), self.dtype) for cell in cells],
-        )
 
     def _put(self, work, state, *columns):
         """Copy a state into two matrices of each cell."""
@@ -331,38 +195,13 @@ class Network:
         )
 
     def _draw(self, work, drops, B, seed, first_step):
-        """Draw what is dropped: one mask a sequence, the same at all its steps.
-
-        (Gal and Ghahramani, 2016.) The masks of the first sequences do not depend on how many
-        there are: those that end early leave the others theirs.
-        """
+        """Put what is dropped where the kernels look for it."""
         if self._draws:
             columns = [HEAD.draws, HEAD.seed, HEAD.first_step]
             work.table[columns] = seed > 0, seed, first_step
-        if drops == NOTHING:
-            return
-        for k, cell in enumerate(self.layout.cells):
-            between = drops.between if cell.layer else drops.inputs
-            second = k > 0 and self.layout.cells[k - 1].layer == cell.layer
-            shares = (0 if second else between, CELL.x_mask), (drops.recurrent, CELL.h_mask)
-            for which, (share, column) in enumerate(shares):
-                if share:
-                    generator = np.random.default_rng((seed, k, which))
-                    mask = matrix(work.memory, work.table, part_of_cell(k) + column)[:B]
-                    mask[...] = (generator.random(mask.shape) >= share) / (1 - share)
-
-    def _check_vector(self, vector, name):
-        """Refuse what the kernels, which go by addresses, would read or write amiss."""
-        if (
-            vector.dtype != self.dtype
-            or vector.shape != (self.layout.size,)
-            or not vector.flags.c_contiguous
-        ):
-            raise ValueError(
-                f"{name} has dtype {vector.dtype}, shape {vector.shape} and strides "
-                f"{vector.strides}; the network needs a contiguous vector of dtype {self.dtype} "
-                f"and shape {(self.layout.size,)}."
-            )
+        for k, which, mask in self._masks(drops, B, seed):
+            column = part_of_cell(k) + (CELL.x_mask if which == "x" else CELL.h_mask)
+            matrix(work.memory, work.table, column)[:B] = mask
 
     def _prepare(self, batch, keeps=True):
         """Return how a batch is cut up, and its inputs as the kernels take them."""

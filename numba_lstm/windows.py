@@ -20,7 +20,7 @@ import numpy as np
 from numba_lstm.sequences import Batch
 
 if TYPE_CHECKING:
-    from numba_lstm.network import Network
+    from numba_lstm.base_network import BaseNetwork
     from numba_lstm.states import State
 
 
@@ -62,7 +62,7 @@ def windows(batch: Batch, n_steps: int, per_step: bool) -> Iterator[tuple[int, B
 
 
 def recomputed_loss_and_grad(
-    network: Network,
+    network: BaseNetwork,
     theta: np.ndarray,
     batch: Batch,
     grad: np.ndarray,
@@ -74,10 +74,10 @@ def recomputed_loss_and_grad(
 
     Parameters
     ----------
-    network : Network
+    network : BaseNetwork
         With layers that read forward, and no pooling.
     theta, batch, grad, seed, state, end
-        As for :meth:`Network.loss_and_grad_of_window`.
+        As for :meth:`BaseNetwork.loss_and_grad_of_window`.
 
     Returns
     -------

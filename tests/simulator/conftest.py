@@ -10,7 +10,7 @@ import threading
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
     collect_ignore_glob = ["test_*.py"]
 else:
-    from numba.cuda.simulator.kernelapi import FakeCUDAModule as _kernel_module
+    from numba.cuda.simulator.kernelapi import FakeCUDAModule
 
     def _exchange(value, source):
         """Give each thread of a warp another one's value; all of a block have to come here."""
@@ -35,7 +35,7 @@ else:
     def _syncwarp(module, mask=0xFFFFFFFF):
         threading.current_thread().syncthreads()
 
-    _kernel_module.shfl_xor_sync = _shfl_xor_sync
-    _kernel_module.shfl_down_sync = _shfl_down_sync
-    _kernel_module.shfl_sync = _shfl_sync
-    _kernel_module.syncwarp = _syncwarp
+    FakeCUDAModule.shfl_xor_sync = _shfl_xor_sync
+    FakeCUDAModule.shfl_down_sync = _shfl_down_sync
+    FakeCUDAModule.shfl_sync = _shfl_sync
+    FakeCUDAModule.syncwarp = _syncwarp

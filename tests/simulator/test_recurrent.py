@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from naive import Cell
 
 from numba_lstm.cuda.device import cuda
 from numba_lstm.cuda.recurrent import Kind, make_backward, make_forward
-from naive import Cell
 
 pytestmark = pytest.mark.nojit
 
