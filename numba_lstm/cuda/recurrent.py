@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numba import float32, float64
+from numba import float32, float64, types
 
 from numba_lstm.activations import tanh
 from numba_lstm.cell import cell_backward, cell_forward
@@ -54,7 +54,11 @@ class Kind(NamedTuple):
     every_step : bool
         Whether h_t of each step is written, or read its gradient.
     begins : bool
-        Whether there is a state to begin with, and backward whether its gradient is wanted.
+        Whether there are states to begin with.
+    learned : bool
+        Whether there are none and those in theta take their place.
+    passes : bool
+        Whether gradients of the state go in at the end and come out at the beginning.
     masked : bool
         Whether h_{t-1} is multiplied by a mask.
     varied : bool
@@ -70,6 +74,8 @@ class Kind(NamedTuple):
     keeps: bool = False
     every_step: bool = False
     begins: bool = False
+    learned: bool = False
+    passes: bool = False
     masked: bool = False
     varied: bool = False
     peephole: bool = False
@@ -78,6 +84,11 @@ class Kind(NamedTuple):
     def threads(self) -> int:
         """Threads of a block: whole warps."""
         return 4 * (-(-self.H // 8) * 8)
+
+
+def most_sequences(H: int, dtype: str) -> int:
+    """Sequences of a block at most: 4, but where shared memory holds da of two only."""
+    return 4 if H <= 128 or dtype == "float32" else 2
 
 
 class Share(NamedTuple):
@@ -194,7 +205,8 @@ def make_forward(kind: Kind) -> Callable:
 
     theta : (M, P)
         Weights; ``at`` is the place in each row of those that multiply [x_t, 1, h_{t-1}], or
-        without X of W_h, (X + H, 4H), and ``at_peephole`` that of the peepholes (3, H).
+        without X of W_h, (X + H, 4H); ``at_peephole`` that of the peepholes (3, H), and
+        ``at_state`` that of a learned state (2, H).
     xh : (S, V)
         Inputs, the bias's 1, and from column ``h_column`` on what is written of h_{t-1}.
     a : (S, 4H)
@@ -210,10 +222,11 @@ def make_forward(kind: Kind) -> Callable:
     y : (S, width)
         Receives h_t from ``column`` on.
     h_end, c_end : (M B, width), (M B, H)
-        Receive the state at the end, h from ``column`` on.
+        Receive the state at the end, h from ``end_column`` on.
     """
     H, X, NB, keeps, every_step = kind.H, kind.X, kind.NB, kind.keeps, kind.every_step
-    begins, masked, varied, peephole = kind.begins, kind.masked, kind.varied, kind.peephole
+    begins, learned, masked = kind.begins, kind.learned, kind.masked
+    varied, peephole = kind.varied, kind.peephole
     G, n_inputs = 4 * H, X + H
     parts, real, zero = share(kind, n_inputs, 4), *_numbers(kind)
     held, chunks, rest, size = parts.held, parts.chunks, parts.rest, 4 * NB * parts.total
@@ -224,8 +237,8 @@ def make_forward(kind: Kind) -> Callable:
     zeros, collect = make_zeros(4 * NB), _make_collect(NB)
 
     def forward(
-        theta, at, at_peephole, limit, coupled, xh, h_column, a, first, B, reverse,
-        h_0, c_0, mask, gates, c, y, column, h_end, c_end,
+        theta, at, at_peephole, at_state, limit, coupled, xh, h_column, a, first, B, reverse,
+        h_0, c_0, mask, gates, c, y, column, h_end, end_column, c_end,
     ):  # fmt: skip
         v = cuda.shared.array(both, real, ALIGNMENT)
         t, m, block = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.x * NB
@@ -253,6 +266,8 @@ def make_forward(kind: Kind) -> Callable:
         h_t, c_t, kept = zero, zero, theta.dtype.type(1)
         if begins and there:
             h_t, c_t = h_0[q, j], c_0[q, j]
+        elif learned:
+            h_t, c_t = theta[m, at_state + own], theta[m, at_state + H + own]
         if masked and there:
             kept = mask[q, j]
         # One number of x_t for each of the first threads.
@@ -322,7 +337,7 @@ def make_forward(kind: Kind) -> Callable:
                 v[later + x_k * NB + x_n] = x
             cuda.syncthreads()
         if writes:
-            h_end[q, column + j], c_end[q, j] = h_t, c_t
+            h_end[q, end_column + j], c_end[q, j] = h_t, c_t
 
     return kernel(threads)(forward)
 
@@ -340,15 +355,18 @@ def make_backward(kind: Kind) -> Callable:
         What the forward kernel kept; receives da.
     dy : (S, width)
         With ``every_step`` the gradient of h_t, from ``column`` on.
-    dh, dc : (M B, width), (M B, H)
-        Gradient of the state at the end, of h from ``column`` on; dc only with ``begins``.
+    d_end : (M B, width)
+        Gradient of the last h_t, from ``end_column`` on.
+    dh, dc : (M B, H)
+        With ``passes`` what is added to it, and the gradient of the last cell.
     dh_0, dc_0 : (M B, H)
-        With ``begins`` receive the gradient of the state at the beginning.
+        With ``passes``, or if it is learned, receive the gradient of the state at the beginning.
     d_peephole : (M B, 3H)
         With peepholes receives each sequence's share of their gradient.
     """
-    H, NB, every_step, begins = kind.H, kind.NB, kind.every_step, kind.begins
-    masked, varied, peephole = kind.masked, kind.varied, kind.peephole
+    H, NB, every_step, passes = kind.H, kind.NB, kind.every_step, kind.passes
+    begins, learned, masked = kind.begins, kind.learned, kind.masked
+    varied, peephole, returns = kind.varied, kind.peephole, kind.passes or kind.learned
     G = 4 * H
     parts, real, zero = share(kind, G, 16), *_numbers(kind)
     held, chunks, rest, size = parts.held, parts.chunks, parts.rest, 16 * NB * parts.total
@@ -359,8 +377,8 @@ def make_backward(kind: Kind) -> Callable:
     zeros, collect = make_zeros(4 * NB), _make_collect_unit(NB)
 
     def backward(
-        theta, at, at_peephole, limit, coupled, first, B, reverse,
-        c_0, mask, gates, c, dy, column, dh, dc, dh_0, dc_0, d_peephole,
+        theta, at, at_peephole, at_state, limit, coupled, first, B, reverse,
+        c_0, mask, gates, c, dy, column, d_end, end_column, dh, dc, dh_0, dc_0, d_peephole,
     ):  # fmt: skip
         v = cuda.shared.array(both, real, ALIGNMENT)
         t, m, block = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.x * NB
@@ -388,10 +406,14 @@ def make_backward(kind: Kind) -> Callable:
             p_f = theta[m, at_peephole + H + own]
             p_o = theta[m, at_peephole + 2 * H + own]
 
-        kept, dc_t = theta.dtype.type(1), zero
+        kept, dc_t, c_first = theta.dtype.type(1), zero, zero
         if masked and there:
             kept = mask[q, j]
         if begins and there:
+            c_first = c_0[q, j]
+        elif learned:
+            c_first = theta[m, at_state + H + own]
+        if passes and there:
             dc_t = dc[q, j]
         for e in range(t, both, threads):
             v[e] = zero
@@ -405,13 +427,10 @@ def make_backward(kind: Kind) -> Callable:
             g_t, o_t, c_t = gates[row, 2 * H + j], gates[row, 3 * H + j], c[row, j]
             if every_step:
                 dy_t = dy[row, column + j]
-            if length > 1:
-                c_before = c[row + step, j]
-            elif begins:
-                c_before = c_0[q, j]
+            c_before = c[row + step, j] if length > 1 else c_first
         cuda.syncthreads()
 
-        for i in range(T + 1 if begins else T):
+        for i in range(T + 1 if returns else T):
             now = (i & 1) * size
             later = size - now
             # The step before, on its way meanwhile.
@@ -422,10 +441,7 @@ def make_backward(kind: Kind) -> Callable:
                 g_n, o_n = gates[r, 2 * H + j], gates[r, 3 * H + j]
                 if every_step:
                     dy_n = dy[r, column + j]
-                if i + 2 < length:
-                    c_n = c[r + step, j]
-                elif begins:
-                    c_n = c_0[q, j]
+                c_n = c[r + step, j] if i + 2 < length else c_first
 
             dh_t = zero
             if i > 0:
@@ -440,7 +456,9 @@ def make_backward(kind: Kind) -> Callable:
                     sums = multiply_rest(sums, U, v, now + (16 * k + lane) * NB)
                 dh_t = collect(sums, lane) * kept
             if there and i == 0:
-                dh_t = dh[q, column + j]
+                dh_t = d_end[q, end_column + j]
+                if passes:
+                    dh_t += dh[q, j]
 
             if there and i < length:
                 dh_t += dy_t
@@ -464,7 +482,7 @@ def make_backward(kind: Kind) -> Callable:
                     v[later + (H + j) * NB + n] = da_f
                     v[later + (2 * H + j) * NB + n] = da_g
                     v[later + (3 * H + j) * NB + n] = da_o
-            elif begins and writes and i == length:
+            elif returns and writes and i == length:
                 dh_0[q, j], dc_0[q, j] = dh_t, dc_t
             row += step
             i_t, f_t, g_t, o_t, dy_t = i_n, f_n, g_n, o_n, dy_n
@@ -492,3 +510,30 @@ def _product(kind, n, sure, lanes):
 
 def _held_product(kind, parts, lanes):
     return _product(kind, parts.held, parts.sure, lanes)
+
+
+def compile_cases() -> list[tuple[str, Callable, tuple, int]]:
+    """Name, function, signature and threads of a block of kernels of each kind."""
+    kinds = []
+    for dtype in ("float32", "float64"):
+        for NB in (1, 2, 4):
+            kinds.append(Kind(dtype, 64, 17, NB, keeps=True))
+        for H, X in ((8, 2), (32, 5), (37, 6), (64, 5), (128, 33), (128, 0), (256, 0)):
+            NB = most_sequences(H, dtype)
+            kinds.append(Kind(dtype, H, X, NB))
+            kinds.append(Kind(dtype, H, X, NB, True, True))
+        kinds.append(Kind(dtype, 64, 17, 4, True, True, True, False, True, True, True, True))
+        kinds.append(Kind(dtype, 64, 0, 4, True, True, False, True, False, True, True, False))
+    size, flag, first = types.int64, types.boolean, types.Array(types.int64, 1, "C")
+    cases = []
+    for kind in kinds:
+        number, _ = _numbers(kind)
+        A = types.Array(number, 2, "C")
+        variant = A, size, size, size, number, flag
+        forward = *variant, A, size, A, first, size, flag, *[A] * 6, size, A, size, A
+        backward = *variant, first, size, flag, *[A] * 5, size, A, size, *[A] * 5
+        cases += [
+            (f"forward {kind}", make_forward(kind).py_func, forward, kind.threads),
+            (f"backward {kind}", make_backward(kind).py_func, backward, kind.threads),
+        ]
+    return cases

@@ -20,10 +20,14 @@ class Cell:
 
         self.W, self.x = random(M, F + 1 + H, 4 * H), random(S, F)
         self.peephole = random(M, 3, H) * kind.peephole
-        self.h_0, self.c_0 = random(M * B, H) * kind.begins, random(M * B, H) * kind.begins
+        self.h_0, self.c_0 = random(M * B, H), random(M * B, H)
+        if kind.learned:  # all sequences of a model begin alike
+            self.h_0[:], self.c_0[:] = (np.repeat(s[::B], B, axis=0) for s in (self.h_0, self.c_0))
+        elif not kind.begins:
+            self.h_0[:], self.c_0[:] = 0, 0
         self.mask = (rng.random((M * B, H)) < 0.6) / 0.6 if kind.masked else np.ones((M * B, H))
         self.dy, self.dh = random(S, H) * kind.every_step, random(M * B, H)
-        self.dc = random(M * B, H) * kind.begins
+        self.dc = random(M * B, H) * kind.passes
         self.extra = np.zeros((S, 4 * H))  # added to pre-activations
         # Each sequence has peepholes of its own here, so that their gradients can be told apart.
         self.peepholes = np.repeat(self.peephole, B, axis=0)

@@ -20,9 +20,12 @@ def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, fused=Tr
     np.cumsum(np.tile(lengths, M), out=first[1:])
     S = first[-1]
     offset = 3  # of W in theta, among other weights
-    theta = np.full((M, offset + V * 4 * H + 3 * H + 2), np.nan)
-    theta[:, offset : offset + V * 4 * H] = naive.W.reshape(M, -1)
-    theta[:, offset + V * 4 * H : -2] = naive.peephole.reshape(M, -1)
+    after = offset + V * 4 * H
+    theta = np.full((M, after + 5 * H + 2), np.nan)
+    theta[:, offset:after] = naive.W.reshape(M, -1)
+    theta[:, after : after + 3 * H] = naive.peephole.reshape(M, -1)
+    if kind.learned:
+        theta[:, after + 3 * H : -2] = np.hstack([naive.h_0[::B], naive.c_0[::B]])
     xh = np.full((S, V), np.nan)
     xh[:, :F], xh[:, F] = naive.x, 1
     a = np.zeros((1, 1))
@@ -41,23 +44,26 @@ def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, fused=Tr
     gates, c, y = new(S, 4 * H), new(S, H), new(S, H + 1)
     h_end, c_end = new(M * B, H + 2), new(M * B, H)
     at = offset if fused else offset + (F + 1) * 4 * H
-    after = offset + V * 4 * H
     limit = dtype.type(limit)
     grid = (-(-B // kind.NB), M)
     make_forward(kind)[grid, kind.threads](
-        *(theta, at, after, limit, coupled, xh, F + 1, a, first, B, reverse),
-        *(h_0, c_0, mask, gates, c, y, 1, h_end, c_end),
+        *(theta, at, after, after + 3 * H, limit, coupled, xh, F + 1, a, first, B, reverse),
+        *(h_0, c_0, mask, gates, c, y, 1, h_end, 2, c_end),
     )
-    found = {"y": y.copy_to_host()[:, 1:], "h_end": h_end.copy_to_host()[:, 1 : 1 + H]}
+    found = {"y": y.copy_to_host()[:, 1:], "h_end": h_end.copy_to_host()[:, 2:]}
     found |= {"c_end": c_end.copy_to_host(), "c": c.copy_to_host(), "gates": gates.copy_to_host()}
     found["h_before"] = xh.copy_to_host()[:, F + 1 :]
     if not kind.keeps:
         return found, naive
-    dy, dh, dc = device(naive.dy), device(naive.dh), device(naive.dc)
+    dy, dc, d_end = device(naive.dy), device(naive.dc), np.hstack([naive.dh, naive.dh])
+    dh = device(0.25 * naive.dh * kind.passes)
+    d_end[:, H:] *= 1 - 0.25 * kind.passes
+    d_end = device(d_end)
     dh_0, dc_0, d_peephole = new(M * B, H), new(M * B, H), new(M * B, 3 * H)
     make_backward(kind)[grid, kind.threads](
-        *(theta, offset + (F + 1) * 4 * H, after, limit, coupled, first, B, reverse),
-        *(c_0, mask, gates, c, dy, 0, dh, dc, dh_0, dc_0, d_peephole),
+        *(theta, offset + (F + 1) * 4 * H, after, after + 3 * H, limit, coupled),
+        *(first, B, reverse, c_0, mask, gates, c, dy, 0),
+        *(d_end, H, dh, dc, dh_0, dc_0, d_peephole),
     )
     for name, array in (("da", gates), ("dh_0", dh_0), ("dc_0", dc_0), ("dp", d_peephole)):
         found[name] = array.copy_to_host()
@@ -69,9 +75,14 @@ CASES = [
     (Kind("float64", 3, 3, 4, keeps=True), [3, 2, 2, 1, 0], {"M": 2}),
     (Kind("float64", 5, 3, 2, keeps=True, every_step=True), [3, 3, 1], {"reverse": True}),
     (Kind("float64", 2, 0, 4, keeps=True), [2, 1], {"fused": False}),
-    (Kind("float64", 2, 3, 4, True, True, True, True), [2, 1, 0], {"reverse": True}),
     (
-        Kind("float64", 3, 3, 4, True, True, True, True, True, True),
+        Kind("float64", 2, 3, 4, True, True, begins=True, passes=True, masked=True),
+        [2, 1, 0],
+        {"reverse": True},
+    ),
+    (Kind("float64", 2, 3, 2, True, learned=True), [2, 1, 0], {}),
+    (
+        Kind("float64", 3, 3, 4, True, True, True, False, True, True, True, True),
         [3, 2],
         {"limit": 0.6},
     ),
@@ -96,6 +107,6 @@ def test_both_kernels_agree_with_a_naive_cell(kind, lengths, options):
         assert np.isnan(found["c"]).all()
         return
     tolerance = {"rtol": 1e-6, "atol": 1e-8} if kind.dtype == "float64" else {"atol": 1e-4}
-    names = ["da"] + ["dh_0", "dc_0"] * kind.begins + ["dp"] * kind.peephole
+    names = ["da"] + ["dh_0", "dc_0"] * (kind.passes or kind.learned) + ["dp"] * kind.peephole
     for name in names:
         np.testing.assert_allclose(found[name], naive.difference(name), **tolerance, err_msg=name)
