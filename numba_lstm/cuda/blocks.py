@@ -35,6 +35,13 @@ def over_columns(n_rows: int, columns: int) -> tuple[int, int]:
     return n_rows, _power_of_two(columns, THREADS)
 
 
+def over_rows(bounds: Any, most: int, columns: int) -> tuple[tuple, tuple]:
+    """Grid and block for rows of all models, ``most`` each at most: a model is a y."""
+    across = _power_of_two(columns, 32)
+    down = THREADS // across
+    return (max(-(-most // (_STEPS * down)), 1), bounds.shape[0] - 1), (across, down)
+
+
 def _power_of_two(n, most):
     return min(1 << (n - 1).bit_length(), most)
 
