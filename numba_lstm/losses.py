@@ -9,6 +9,7 @@ import numpy as np
 from numba_lstm._jit import helper, kernel
 from numba_lstm.activations import exp, sigmoid
 from numba_lstm.memory import view
+from numba_lstm.vectors import at_least
 
 SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, BINARY_LOG_LOSS, LOG_LOSS = range(6)
 
@@ -78,14 +79,14 @@ def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
             share = w / type(w)(K)  # several columns are labels that do not exclude each other
             for k in range(K):
                 z = out[q, k]
-                value = max(z, type(z)(0.0)) - y[q, k] * z
+                value = at_least(z, type(z)(0.0)) - y[q, k] * z
                 value += type(z)(math.log1p(math.exp(-abs(z))))
                 total += np.float64(share * value)
                 d_out[q, k] = share * (sigmoid(z) - y[q, k])
         elif kind == LOG_LOSS:
             top = out[q, 0]
             for k in range(1, K):
-                top = max(top, out[q, k])
+                top = at_least(top, out[q, k])
             denominator = type(top)(0.0)
             for k in range(K):
                 d_out[q, k] = exp(out[q, k] - top)

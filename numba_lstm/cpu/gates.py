@@ -9,6 +9,7 @@ from numba_lstm._jit import helper
 from numba_lstm.cell import cell_backward, cell_forward
 from numba_lstm.cpu.linking import linked
 from numba_lstm.loads import lanes, load, read_real, store
+from numba_lstm.vectors import at_least, at_most
 
 _LARGEST = 1e18
 
@@ -17,7 +18,7 @@ _LARGEST = 1e18
 def standardised(value, mean, inverse_scale):
     """Return an input as the network sees it, in float64, in which the difference is formed."""
     # Still finite in float32, as are sums of it: no NaN from inf - inf.
-    return min(max((value - mean) * inverse_scale, -_LARGEST), _LARGEST)
+    return at_most(at_least((value - mean) * inverse_scale, -_LARGEST), _LARGEST)
 
 
 @helper

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numba_lstm._jit import kernel
+from numba_lstm._jit import helper, kernel
 
 # Smoothing of RMSprop's mean square, as in PyTorch.
-_RHO = 0.99
+RHO = 0.99
 
 
 @kernel(fastmath={"reassoc"})
@@ -22,19 +22,51 @@ def gradient_norm(grad):
     return math.sqrt(total)
 
 
+@helper
+def adam_rates(lr, step, beta_1, beta_2):
+    """Learning rate of a step, and factor of the mean square, as both began with zeros."""
+    return lr / (1.0 - beta_1**step), 1.0 / (1.0 - beta_2**step)
+
+
+@helper(inline=True)
+def adam_weight(theta, g, m, v, shrink, rate, correction, b1, b2, eps):
+    """One weight's step by Adam; returns the weight and its moments."""
+    one = type(theta)(1.0)
+    m = b1 * m + (one - b1) * g
+    v = b2 * v + (one - b2) * (g * g)
+    theta -= shrink * theta + rate * m / (math.sqrt(v * correction) + eps)
+    return theta, m, v
+
+
+@helper(inline=True)
+def sgd_weight(theta, g, velocity, shrink, rate, mu, nesterov):
+    """One weight's step by SGD; returns the weight and its velocity."""
+    velocity = mu * velocity - rate * g
+    move = mu * velocity - rate * g if nesterov else velocity
+    theta += move - shrink * theta
+    return theta, velocity
+
+
+@helper(inline=True)
+def rmsprop_weight(theta, g, v, shrink, rate, rho, eps):
+    """One weight's step by RMSprop; returns the weight and its mean square."""
+    one = type(theta)(1.0)
+    v = rho * v + (one - rho) * (g * g)
+    theta -= shrink * theta + rate * g / (math.sqrt(v) + eps)
+    return theta, v
+
+
 @kernel
 def _adam(theta, grad, m, v, mask, lr, decay, scale, step, beta_1, beta_2, epsilon):
     T = type(theta[0])
-    b1, b2, eps, one = T(beta_1), T(beta_2), T(epsilon), T(1.0)
-    rate = T(lr / (1.0 - beta_1**step))
-    correction = T(1.0 / (1.0 - beta_2**step))
+    b1, b2, eps = T(beta_1), T(beta_2), T(epsilon)
+    rate, correction = adam_rates(lr, step, beta_1, beta_2)
+    rate, correction = T(rate), T(correction)
     shrink, scale = T(lr * decay), T(scale)
     for j in range(theta.size):
-        g = scale * grad[j]
-        m[j] = b1 * m[j] + (one - b1) * g
-        v[j] = b2 * v[j] + (one - b2) * (g * g)
-        theta[j] -= shrink * mask[j] * theta[j] + rate * m[j] / (
-            math.sqrt(v[j] * correction) + eps
+        theta[j], m[j], v[j] = adam_weight(
+            *(theta[j], scale * grad[j], m[j], v[j], shrink * mask[j]),
+            *(rate, correction, b1, b2, eps),
         )
 
 
@@ -43,21 +75,20 @@ def _sgd(theta, grad, velocity, mask, lr, decay, scale, momentum, nesterov):
     T = type(theta[0])
     mu, rate, shrink, scale = T(momentum), T(lr), T(lr * decay), T(scale)
     for j in range(theta.size):
-        g = scale * grad[j]
-        velocity[j] = mu * velocity[j] - rate * g
-        move = mu * velocity[j] - rate * g if nesterov else velocity[j]
-        theta[j] += move - shrink * mask[j] * theta[j]
+        theta[j], velocity[j] = sgd_weight(
+            theta[j], scale * grad[j], velocity[j], shrink * mask[j], rate, mu, nesterov
+        )
 
 
 @kernel
 def _rmsprop(theta, grad, v, mask, lr, decay, scale, epsilon):
     T = type(theta[0])
-    rho, eps, one = T(_RHO), T(epsilon), T(1.0)
+    rho, eps = T(RHO), T(epsilon)
     rate, shrink, scale = T(lr), T(lr * decay), T(scale)
     for j in range(theta.size):
-        g = scale * grad[j]
-        v[j] = rho * v[j] + (one - rho) * (g * g)
-        theta[j] -= shrink * mask[j] * theta[j] + rate * g / (math.sqrt(v[j]) + eps)
+        theta[j], v[j] = rmsprop_weight(
+            theta[j], scale * grad[j], v[j], shrink * mask[j], rate, rho, eps
+        )
 
 
 class SolverSettings(NamedTuple):
