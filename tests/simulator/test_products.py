@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numba_lstm.cuda import products
+from numba_lstm.cuda import products, sums
 from numba_lstm.cuda.device import cuda
 from numba_lstm.cuda.tiles import Tile
 
@@ -19,7 +19,9 @@ def both_dtypes(test):
 
 def close(found, expected, dtype):
     assert found.dtype == dtype
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 if dtype == np.float32 else 1e-13)
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=2e-5 if dtype == np.float32 else 1e-13
+    )
 
 
 class Case:
@@ -102,8 +104,8 @@ def test_rows_times_weights(dtype, transposed, n_in, n_out, biased, accumulate):
 @both_dtypes
 @pytest.mark.parametrize("shape", [(5, 6), (1, 4), (4, 1)])
 def test_gram(dtype, shape, monkeypatch):
-    monkeypatch.setattr(products, "_FEWEST_ROWS", 4)
-    monkeypatch.setattr(products, "_FILL", 1000)
+    monkeypatch.setattr(sums, "FEWEST_ROWS", 4)
+    monkeypatch.setattr(sums, "FILL", 1000)
     n_a, n_b = shape
     case = Case(dtype, rows=(9, 0, 3))  # chunks of 8 rows: two, none, one
     a, b = case.table(n_a, before=1, after=2), case.table(n_b, before=2)
@@ -126,17 +128,15 @@ def test_gram(dtype, shape, monkeypatch):
     )
     expected = np.full(grad.shape, 7.0)
     for m, own in enumerate(case.slices()):
-        own_a, own_b = (
-            v[own].astype(np.float64) for v in (a[:, 1 : 1 + n_a], b[:, 2 : 2 + n_b])
-        )
+        own_a, own_b = (v[own].astype(np.float64) for v in (a[:, 1 : 1 + n_a], b[:, 2 : 2 + n_b]))
         expected[m, 3 : 3 + n_a * n_b] = (own_a.T @ own_b).ravel()
     close(grad.copy_to_host(), expected, dtype)
 
 
 @both_dtypes
 def test_column_sums(dtype, monkeypatch):
-    monkeypatch.setattr(products, "_FEWEST_ROWS", 4)
-    monkeypatch.setattr(products, "_FILL", 1000)
+    monkeypatch.setattr(sums, "FEWEST_ROWS", 4)
+    monkeypatch.setattr(sums, "FILL", 1000)
     n = 5
     case = Case(dtype, rows=(9, 0, 17))
     a = case.table(n, before=2, after=1)
@@ -192,12 +192,16 @@ def test_without_rows_nothing_is_added():
 
 
 @pytest.mark.parametrize("n", [1, 16, 33, 37, 64, 81, 100, 256])
+def test_no_width_pays_for_twice_what_it_needs(n):
+    tile = products._tile_of_gram(np.dtype("f4"), n, n)
+    assert tile.height == tile.width
+    padded = n + -n % tile.height
+    assert padded <= max(32, 1.5 * n)
+
+
+@pytest.mark.parametrize("blocks", [1, 8, 511, 100_000])
 @pytest.mark.parametrize("most_rows", [1, 128, 6400, 100_000])
-def test_chunks_hold_all_rows_and_workspaces_stay_small(n, most_rows):
-    for M in (1, 100):
-        tile = products._tile_of_gram(np.dtype("f4"), n, 256)
-        assert tile.height - 48 < n % tile.height or n % tile.height == 0 or n < 48
-        chunks, length = products._chunks(M, most_rows)
-        assert (chunks - 1) * length < most_rows <= chunks * length
-        size = products.gram_workspace(np.dtype("f4"), M, n, 256, most_rows)
-        assert M * n * 256 <= size <= max(64, M) * n * 256
+def test_chunks_hold_all_rows_and_are_no_more_than_the_gpu_takes(blocks, most_rows):
+    chunks, length = sums.divide(blocks, most_rows)
+    assert (chunks - 1) * length < most_rows <= chunks * length
+    assert chunks == 1 or (chunks <= 64 and chunks * blocks <= 512 and length >= 32)
