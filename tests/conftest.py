@@ -1,6 +1,8 @@
 """What the tests share."""
 
 import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,14 @@ from numba_lstm.inputs import check_sequences
 from numba_lstm.network import Network
 from numba_lstm.parameters import Layout, initialise
 from numba_lstm.sequences import Batch
+
+# Kernels for GPUs run in a simulator, which is chosen before Numba is imported:
+# NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 pytest tests/simulator. tests/test_cuda.py does it.
+if config.ENABLE_CUDASIM:
+    sys.path.insert(0, str(Path(__file__).parent / "simulator"))
+    import shuffles  # noqa: F401
+else:
+    collect_ignore = ["simulator"]
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 

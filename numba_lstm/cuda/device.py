@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from numba import config, cuda
 
-__all__ = ["ALIGNMENT", "cuda", "device_function", "kernel"]
+__all__ = ["ALIGNMENT", "cuda", "device_function", "kernel", "multiprocessors"]
 
 # Of arrays in shared memory, in bytes: four numbers are loaded at a time. The simulator knows
 # no alignment.
@@ -25,3 +26,11 @@ def kernel(threads: int) -> Callable[[Callable], Callable]:
     if config.ENABLE_CUDASIM:
         return cuda.jit
     return cuda.jit(launch_bounds=threads)
+
+
+@functools.cache
+def multiprocessors() -> int:
+    """How many blocks of threads run side by side, at least."""
+    if config.ENABLE_CUDASIM:
+        return 1
+    return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
