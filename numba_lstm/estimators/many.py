@@ -256,6 +256,9 @@ def _train_at_once(
         except KeyboardInterrupt as found:  # which only this thread is told of
             interrupt = found
             stopped.set()
+        except BaseException:  # no room for a thread
+            stopped.set()
+            raise
     return outcomes, interrupt
 
 
