@@ -10,6 +10,7 @@ from numba_lstm.estimators.regressor import LSTMRegressor
 from numba_lstm.estimators.transformer import LSTMTransformer
 
 if TYPE_CHECKING:
+    from numba_lstm.estimators.many import fit_many
     from numba_lstm.interop.c_export import export_c
     from numba_lstm.interop.keras import from_keras, to_keras_weights
     from numba_lstm.interop.objective import objective
@@ -26,6 +27,7 @@ __all__ = [
     "LSTMTransformer",
     "__version__",
     "export_c",
+    "fit_many",
     "from_keras",
     "from_onnx",
     "from_torch",
@@ -39,22 +41,23 @@ __all__ = [
 
 # Where the names are that are imported when they are first asked for.
 _PLACES = {
-    "export_c": "c_export",
-    "from_keras": "keras",
-    "from_onnx": "onnx.reader",
-    "from_torch": "torch",
-    "load": "saving",
-    "objective": "objective",
-    "to_keras_weights": "keras",
-    "to_onnx": "onnx.export",
-    "to_torch_state_dict": "torch",
+    "export_c": "interop.c_export",
+    "fit_many": "estimators.many",
+    "from_keras": "interop.keras",
+    "from_onnx": "interop.onnx.reader",
+    "from_torch": "interop.torch",
+    "load": "interop.saving",
+    "objective": "interop.objective",
+    "to_keras_weights": "interop.keras",
+    "to_onnx": "interop.onnx.export",
+    "to_torch_state_dict": "interop.torch",
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"numba_lstm.interop.{_PLACES[name]}"), name)
+    return getattr(importlib.import_module(f"numba_lstm.{_PLACES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from numba_lstm._warning import warn
+from numba_lstm.backend import check_device
 from numba_lstm.estimators.targets import check_weights
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
@@ -37,10 +38,7 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
         raise ValueError(
             f"dtype={estimator.dtype!r}: the network computes in 'float32' or 'float64'."
         )
-    if estimator.device != "cpu":
-        raise ValueError(
-            f"device={estimator.device!r}: this version runs on the CPU only. Use device='cpu'."
-        )
+    check_device(estimator.device)
     resolve_n_jobs(estimator.n_jobs)
     asked = estimator._make_layout(1, 1)  # whose own checks come first
     if estimator.solver == "lbfgs":
@@ -51,11 +49,10 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
                 "with warm_start=True a fit of few iterations can be gone on with."
             )
     if estimator.dropout > 0 and len(asked.hidden_sizes) == 1:
-        warnings.warn(
+        warn(
             f"dropout={estimator.dropout} drops what goes from one layer to the next, and there "
             "is one layer only. Use input_dropout or recurrent_dropout, or more layers.",
             UserWarning,
-            stacklevel=5,  # this, _fit, fit and scikit-learn's wrapper lie between
         )
     if continued:
         _check_unchanged(estimator, asked, dtype)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from numba_lstm.backend import make_network
 from numba_lstm.estimators.checks import check_given_times, check_X
 from numba_lstm.estimators.state import (
     public_state,
@@ -51,6 +52,7 @@ class FittedMixin:
     input_mean_: np.ndarray
     input_scale_: np.ndarray
     n_jobs: int | None
+    device: str
     dropout: float
     input_dropout: float
     recurrent_dropout: float
@@ -356,10 +358,10 @@ class FittedMixin:
     def _network(self, attributes: dict[str, Any]) -> Network:
         from numba_lstm.cpu.allocation import Drops
         from numba_lstm.cpu.threads import resolve_n_jobs
-        from numba_lstm.network import Network
 
         loss, parameter = self._loss_and_parameter(attributes["_targets"])
-        return Network(
+        return make_network(
+            self.device,
             attributes["_layout"],
             attributes["theta_"].dtype,
             per_step=attributes["_targets"].per_step,

@@ -6,24 +6,16 @@ import contextlib
 import math
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from numba_lstm.training.data import Dataset
-from numba_lstm.training.loop import (
-    History,
-    is_sound,
-    loss_of_constant,
-    mean_loss,
-    report,
-    skill_score,
-)
+from numba_lstm.training.history import History, report
+from numba_lstm.training.loop import is_sound, loss_of_constant, mean_loss, skill_score
 from numba_lstm.training.penalised import PenalisedLoss
 
 
@@ -68,6 +60,7 @@ def train_by_lbfgs(
     settings: LbfgsSettings,
     on_epoch_begin: Callable[[], None] = lambda: None,
     on_epoch_end: Callable[[History], bool] = lambda history: False,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> History:
     """Minimise until ``max_iter`` iterations are done or the gradient is small.
 
@@ -85,20 +78,17 @@ def train_by_lbfgs(
     settings : LbfgsSettings
         The most iterations, the largest element of the gradient to end at, and whether to
         print a line after each iteration.
-    on_epoch_begin, on_epoch_end : callable
-        As in :func:`numba_lstm.training.loop.train`.
+    on_epoch_begin, on_epoch_end, on_batch : callable
+        As in :mod:`numba_lstm.training.loop`; a batch is all data, each time that the loss is
+        asked for.
 
     Returns
     -------
     History
         Its theta is that of the last iteration. The loss curve has the mean loss after each,
         without the penalty: one value at least, that of the first weights where nothing is
-        to be gained.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the loss or its gradient stops being finite, or a line search fails.
+        to be gained. There is a warning to hand on if the loss or its gradient stopped being
+        finite, or a line search failed.
     """
     history = History(theta, theta.copy())
     null_loss = 0.0
@@ -113,6 +103,7 @@ def train_by_lbfgs(
         if began is None:
             began = time.perf_counter()
             on_epoch_begin()
+        on_batch()
         value, grad = loss.value_and_grad(x)
         if not (math.isfinite(value) and np.isfinite(grad).all()):
             raise FloatingPointError
@@ -161,22 +152,17 @@ def train_by_lbfgs(
         history.interrupt = interrupt.with_traceback(None)  # which would hold the data
     except FloatingPointError:
         history.diverged = True
-        _warn(
+        history.warning = (
             f"Training diverged in iteration {len(history.loss_curve) + 1}: the loss or its "
             "gradient is no longer finite. The weights of the iteration before are kept. "
             "Try standardize=True."
         )
     else:
         if found.status == 2 and not told_to_stop:
-            _warn(
+            history.warning = (
                 f"L-BFGS ended in iteration {found.nit + 1}, where no step made the loss less "
                 f"({found.message}). The weights of the iteration before are kept. A loss with "
                 "kinks is for another solver; else tol may be too small for the rounding, or X "
                 "or y too far from 1 (standardize=True)."
             )
     return history
-
-
-def _warn(message):
-    # This, train_by_lbfgs, _fit, fit and scikit-learn's wrapper lie between.
-    warnings.warn(message, ConvergenceWarning, stacklevel=6)

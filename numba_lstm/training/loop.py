@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from numba_lstm.losses import all_losses, null_output
 from numba_lstm.network import Network
-from numba_lstm.training.carrier import Carrier
-from numba_lstm.training.checkpoints import Checkpoint, save_generator
+from numba_lstm.training.checkpoints import Checkpoint
 from numba_lstm.training.data import Dataset
+from numba_lstm.training.epochs import make_epochs
+from numba_lstm.training.history import History, report
 from numba_lstm.training.optimizers import Optimizer
 from numba_lstm.training.schedules import Schedule
 
@@ -37,91 +35,16 @@ class LoopSettings(NamedTuple):
     verbose: bool
 
 
-@dataclass
-class History:
-    """What happened in a fit, and what it has to remember.
+class Fit:
+    """The course of a fit: what is asked before each epoch, and told after it.
 
-    Attributes
-    ----------
-    theta : ndarray of shape (P,)
-        The weights it ended with.
-    best_theta : ndarray of shape (P,)
-        The weights to go back to.
-    loss_curve : list of float
-        Mean training loss of each epoch.
-    validation_scores : list of float
-        Score on the validation data after each epoch, if there are any.
-    best : float
-        How good ``best_theta`` is: a score, greater is better.
-    reference, waited : float, int
-        The score to improve on, and for how many epochs none did.
-    diverged : bool
-        Whether it stopped because the loss or the gradient was not finite.
-    interrupt : KeyboardInterrupt or None
-        What it was interrupted by.
-    """
+    Whoever runs the epochs drives it, and can drive several fits side by side::
 
-    theta: np.ndarray
-    best_theta: np.ndarray
-    loss_curve: list[float] = field(default_factory=list)
-    validation_scores: list[float] = field(default_factory=list)
-    best: float = -math.inf
-    reference: float = -math.inf
-    waited: int = 0
-    diverged: bool = False
-    interrupt: KeyboardInterrupt | None = None
-
-    def state(
-        self, optimizer: Optimizer, generator: np.random.Generator, schedule: Schedule
-    ) -> dict[str, Any]:
-        """Return all that the epochs to come depend on."""
-        return {
-            **{name: getattr(self, name) for name in _REMEMBERED},
-            **{name: getattr(optimizer, name) for name in _OF_THE_OPTIMIZER},
-            "generator": save_generator(generator),
-            "schedule": schedule.state,
-        }
-
-    def resume(
-        self,
-        state: dict[str, Any],
-        optimizer: Optimizer,
-        generator: np.random.Generator,
-        schedule: Schedule,
-    ) -> None:
-        """Go back to what :meth:`state` returned."""
-        for owner, names in ((self, _REMEMBERED), (optimizer, _OF_THE_OPTIMIZER)):
-            for name in names:
-                value = getattr(owner, name)
-                if isinstance(value, np.ndarray):
-                    value[...] = state[name]
-                else:
-                    setattr(owner, name, state[name])
-        generator.bit_generator.state = state["generator"]
-        schedule.state = tuple(state["schedule"])
-
-
-_REMEMBERED = [
-    *("theta", "best_theta", "loss_curve", "validation_scores"),
-    *("best", "reference", "waited"),
-]
-_OF_THE_OPTIMIZER = "n_steps", "first_moment", "second_moment"
-
-
-def train(
-    network: Network,
-    theta: np.ndarray,
-    optimizer: Optimizer,
-    generator: np.random.Generator,
-    training: Dataset,
-    validation: Dataset | None,
-    settings: LoopSettings,
-    continued: bool = False,
-    checkpoint: Checkpoint | None = None,
-    on_epoch_begin: Callable[[], None] = lambda: None,
-    on_epoch_end: Callable[[History], bool] = lambda history: False,
-) -> History:
-    """Train until ``max_iter`` epochs are done or nothing improves any more.
+        while not fit.is_over:
+            order, rates = fit.begins()
+            loss = ...  # of an epoch that moves theta
+            fit.epoch_ended(loss)
+        history = fit.finish()
 
     Parameters
     ----------
@@ -145,103 +68,181 @@ def train(
         Called before and after each epoch, the latter with the history; it stops
         the fit by returning True.
 
+    Attributes
+    ----------
+    is_over : bool
+        Whether there is no further epoch.
+    network, theta, optimizer, generator, training, settings
+        As given: what an epoch needs.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        theta: np.ndarray,
+        optimizer: Optimizer,
+        generator: np.random.Generator,
+        training: Dataset,
+        validation: Dataset | None,
+        settings: LoopSettings,
+        continued: bool = False,
+        checkpoint: Checkpoint | None = None,
+        on_epoch_begin: Callable[[], None] = lambda: None,
+        on_epoch_end: Callable[[History], bool] = lambda history: False,
+    ) -> None:
+        self.network = network
+        self.theta = theta
+        self.optimizer = optimizer
+        self.generator = generator
+        self.training = training
+        self._validation = validation
+        self.settings = settings
+        self._checkpoint = checkpoint
+        self._on_epoch_begin = on_epoch_begin
+        self._on_epoch_end = on_epoch_end
+        self._history = history = History(theta, theta.copy())
+        self._schedule = Schedule(
+            settings.learning_rate,
+            settings.learning_rate_init,
+            patience=max(1, settings.n_iter_no_change // 2),
+        )
+        self._stops_early = settings.early_stopping and validation is not None
+        self._null_loss = 0.0
+        if validation is not None:
+            self._null_loss = loss_of_constant(network, validation)
+        if continued and self._stops_early:
+            history.best = self._skill()
+        if checkpoint is not None and checkpoint.found is not None:
+            progress = optimizer, generator, self._schedule
+            checkpoint.check(history.state(*progress))
+            history.resume(checkpoint.found, *progress)
+        self.is_over = len(history.loss_curve) >= settings.max_iter
+
+    def begins(self) -> tuple[np.ndarray, list[float]]:
+        """Begin an epoch.
+
+        Returns
+        -------
+        order : ndarray of int of shape (n,)
+            The sequences, in the order in which batches are to take them.
+        rates : list of float
+            The learning rate of each batch.
+        """
+        self._began, self._start = time.perf_counter(), self.theta.copy()
+        self._on_epoch_begin()
+        settings, order = self.settings, self.training.index
+        if settings.shuffle:
+            order = self.generator.permutation(order)
+        epoch, n = len(self._history.loss_curve), len(order)
+        firsts = range(0, n, settings.batch_size)
+        progress = ((epoch + first / n) / settings.max_iter for first in firsts)
+        return order, [self._schedule.rate(share) for share in progress]
+
+    def epoch_ended(self, loss: float) -> bool:
+        """Take note of an epoch that has moved theta; return whether it was the last.
+
+        Parameters
+        ----------
+        loss : float
+            Its mean training loss; NaN if it diverged.
+        """
+        history, settings, theta = self._history, self.settings, self.theta
+        self.is_over = True  # should something be raised below
+        skill = 0.0
+        if self._validation is not None and math.isfinite(loss):
+            skill = self._skill()
+        if not (math.isfinite(loss) and math.isfinite(skill) and is_sound(theta)):
+            history.diverged = True
+            return True
+        history.loss_curve.append(loss)
+        if self._validation is not None:
+            history.validation_scores.append(skill)
+        score = skill if self._stops_early else -loss
+        # Without early stopping only a divergence goes back, and an epoch's loss speaks for
+        # the weights that it began with: those it ended with may be what diverges next.
+        if score > history.best:
+            history.best = score
+            history.best_theta[...] = theta if self._stops_early else self._start
+        improved = score > history.reference + settings.tol
+        history.reference = score if improved else history.reference
+        history.waited = 0 if improved else history.waited + 1
+        self._schedule.epoch_ended(improved)
+        n_epochs = len(history.loss_curve)
+        if settings.verbose:
+            seconds = time.perf_counter() - self._began
+            report(n_epochs - 1, settings.max_iter, history, seconds)
+        if self._on_epoch_end(history) or history.waited >= settings.n_iter_no_change:
+            return True
+        if self._checkpoint is not None and self._checkpoint.is_due(n_epochs):
+            progress = self.optimizer, self.generator, self._schedule
+            self._checkpoint.write(history.state(*progress))
+        self.is_over = n_epochs >= settings.max_iter
+        return self.is_over
+
+    def interrupted(self, interrupt: KeyboardInterrupt) -> None:
+        """End with what theta is now, whole or not."""
+        self.is_over = True
+        self._history.diverged = not is_sound(self.theta)
+        self._history.interrupt = interrupt.with_traceback(None)  # which would hold the data
+
+    def finish(self) -> History:
+        """Put the weights in place that the fit is to end with.
+
+        Returns
+        -------
+        History
+            With early stopping, its theta is that of the best validation score; after a
+            divergence (the loss or its gradient stopped being finite), that from which the
+            epoch of the least loss began, and there is a warning to hand on.
+        """
+        history = self._history
+        if history.diverged or (self._stops_early and history.best > -math.inf):
+            self.theta[...] = history.best_theta
+        if history.diverged:
+            self.optimizer.reset()  # its moments are those of the divergence
+            history.warning = (
+                f"Training diverged in epoch {len(history.loss_curve) + 1}: the loss or its "
+                "gradient is no longer finite. The weights of the best epoch before are kept. "
+                "Try a smaller learning_rate_init, a smaller clip_norm, standardize=True, or "
+                "dtype='float64'."
+            )
+        return history
+
+    def _skill(self):
+        loss = mean_loss(self.network, self.theta, self._validation)
+        return skill_score(loss, self._null_loss)
+
+
+def train(fit: Fit, on_batch: Callable[[], None] = lambda: None) -> History:
+    """Train until a fit is over.
+
+    Parameters
+    ----------
+    fit : Fit
+        Which has not begun.
+    on_batch : callable
+        Called before each batch; a KeyboardInterrupt that it raises ends the fit there.
+
     Returns
     -------
     History
-        With early stopping, its theta is that of the best validation score; after a
-        divergence, that from which the epoch of the least loss began. Interrupted (Ctrl-C),
-        it ends with the batch, and has what was learned so far.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the loss or its gradient stops being finite.
+        Interrupted (Ctrl-C), it ends with the batch, and has what was learned so far.
     """
-    history = History(theta, theta.copy())
-    schedule = Schedule(
-        settings.learning_rate,
-        settings.learning_rate_init,
-        patience=max(1, settings.n_iter_no_change // 2),
-    )
-    stops_early = settings.early_stopping and validation is not None
-    null_loss = 0.0 if validation is None else loss_of_constant(network, validation)
-    if continued and stops_early:
-        history.best = skill_score(mean_loss(network, theta, validation), null_loss)
-    if checkpoint is not None and checkpoint.found is not None:
-        checkpoint.check(history.state(optimizer, generator, schedule))
-        history.resume(checkpoint.found, optimizer, generator, schedule)
     try:
-        for epoch in range(len(history.loss_curve), settings.max_iter):
-            began, start = time.perf_counter(), theta.copy()
-            on_epoch_begin()
-            loss = _epoch(
-                network, theta, optimizer, generator, training, schedule, settings, epoch
-            )
-            skill = 0.0
-            if validation is not None and math.isfinite(loss):
-                skill = skill_score(mean_loss(network, theta, validation), null_loss)
-            if not (math.isfinite(loss) and math.isfinite(skill) and is_sound(theta)):
-                history.diverged = True
-                break
-            history.loss_curve.append(loss)
-            if validation is not None:
-                history.validation_scores.append(skill)
-            score = skill if stops_early else -loss
-            # Without early stopping only a divergence goes back, and an epoch's loss speaks
-            # for the weights that it began with: those it ended with may be what diverges next.
-            if score > history.best:
-                history.best = score
-                history.best_theta[...] = theta if stops_early else start
-            improved = score > history.reference + settings.tol
-            history.reference = score if improved else history.reference
-            history.waited = 0 if improved else history.waited + 1
-            schedule.epoch_ended(improved)
-            if settings.verbose:
-                report(epoch, settings.max_iter, history, time.perf_counter() - began)
-            if on_epoch_end(history) or history.waited >= settings.n_iter_no_change:
-                break
-            if checkpoint is not None and checkpoint.is_due(epoch + 1):
-                checkpoint.write(history.state(optimizer, generator, schedule))
-    except KeyboardInterrupt as interrupt:
-        history.diverged = not is_sound(theta)
-        history.interrupt = interrupt.with_traceback(None)  # which would hold the data
-    if history.diverged or (stops_early and history.best > -math.inf):
-        theta[...] = history.best_theta
-    if history.diverged:
-        optimizer.reset()  # its moments are those of the divergence
-        warnings.warn(
-            f"Training diverged in epoch {len(history.loss_curve) + 1}: the loss or its "
-            "gradient is no longer finite. The weights of the best epoch before are kept. "
-            "Try a smaller learning_rate_init, a smaller clip_norm, standardize=True, or "
-            "dtype='float64'.",
-            ConvergenceWarning,
-            stacklevel=5,  # train, _fit, fit and scikit-learn's wrapper lie between
+        epochs = make_epochs(
+            *(fit.network, fit.theta, fit.optimizer, fit.generator),
+            *(fit.training, fit.settings, on_batch),
         )
-    return history
+        while not fit.is_over:
+            fit.epoch_ended(epochs.run(*fit.begins()))
+    except KeyboardInterrupt as interrupt:
+        fit.interrupted(interrupt)
+    return fit.finish()
 
 
 def is_sound(theta):
     """Whether no weight is NaN, or so large that a product of two of them might overflow."""
     return np.abs(theta).max() <= float(np.finfo(theta.dtype).max) ** 0.4
-
-
-def _epoch(network, theta, optimizer, generator, training, schedule, settings, epoch):
-    """One pass over the training data; returns its mean loss, or NaN if it diverged."""
-    order = generator.permutation(training.index) if settings.shuffle else training.index
-    n, total = len(order), 0.0
-    grad = np.empty_like(theta)
-    carrier = Carrier(network, settings.tbptt_steps, settings.stateful)
-    for first in range(0, n, settings.batch_size):
-        index = order[first : first + settings.batch_size]
-        batch = training.batch(index, network.dtype)
-        rate = schedule.rate((epoch + first / n) / settings.max_iter)
-        lengths = training.sequences.lengths[index]
-        for part, share, state, end in carrier.parts(theta, batch, lengths):
-            loss, _ = network.loss_and_grad(theta, part, grad, generator, state=state, end=end)
-            if not math.isfinite(loss) or not optimizer.step(theta, grad, rate):
-                return math.nan
-            total += share * loss * len(index)
-    return total / n
 
 
 def mean_loss(network, theta, data):
@@ -276,11 +277,3 @@ def loss_of_constant(network, data):
     out = np.tile(constant.astype(network.dtype), (len(y), 1))
     loss = total_loss(network, out, y, weight)
     return loss if loss > np.finfo(network.dtype).eps else 0.0
-
-
-def report(epoch, max_iter, history, seconds):
-    """Print a line about an epoch that has ended."""
-    line = f"epoch {epoch + 1:>{len(str(max_iter))}}/{max_iter}  loss {history.loss_curve[-1]:.5f}"
-    if history.validation_scores:
-        line += f"  validation score {history.validation_scores[-1]:.5f}"
-    print(f"{line}  {seconds:.2f} s", flush=True)
