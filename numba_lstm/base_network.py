@@ -36,7 +36,14 @@ class BaseNetwork(ABC):
     recomputes : bool
         Whether a gradient keeps the states of some steps only, and computes the others again:
         see windows.py.
+
+    Attributes
+    ----------
+    room : int
+        Bytes that the larger buffers of one call may take in a prediction.
     """
+
+    room: int
 
     def __init__(
         self,
@@ -196,7 +203,7 @@ class BaseNetwork(ABC):
             [np.zeros((B, cell.hidden_size), self.dtype) for cell in cells],
         )
 
-    def _masks(self, drops: Drops, B: int, seed: int) -> Iterator[tuple[int, str, np.ndarray]]:
+    def masks(self, drops: Drops, B: int, seed: int) -> Iterator[tuple[int, str, np.ndarray]]:
         """Yield number of the cell, "x" or "h", and mask (B, width), of what is dropped.
 
         One mask a sequence, the same at all its steps (Gal and Ghahramani, 2016). The masks of

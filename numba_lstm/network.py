@@ -39,6 +39,8 @@ class Network(BaseNetwork):
         Threads for the kernels.
     """
 
+    room = 2**22
+
     def __init__(self, layout: Layout, dtype: np.dtype, *, n_threads: int, **options: Any) -> None:
         super().__init__(layout, dtype, **options)
         self.n_threads = n_threads
@@ -199,7 +201,7 @@ class Network(BaseNetwork):
         if self._draws:
             columns = [HEAD.draws, HEAD.seed, HEAD.first_step]
             work.table[columns] = seed > 0, seed, first_step
-        for k, which, mask in self._masks(drops, B, seed):
+        for k, which, mask in self.masks(drops, B, seed):
             column = part_of_cell(k) + (CELL.x_mask if which == "x" else CELL.h_mask)
             matrix(work.memory, work.table, column)[:B] = mask
 

@@ -19,7 +19,7 @@ from numba_lstm.sequences import Batch
 # NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 pytest tests/simulator. tests/test_cuda.py does it.
 if config.ENABLE_CUDASIM:
     sys.path.insert(0, str(Path(__file__).parent / "simulator"))
-    import shuffles  # noqa: F401
+    import simulated  # noqa: F401
 else:
     collect_ignore = ["simulator"]
 

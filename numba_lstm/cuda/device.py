@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 
 from numba import config, cuda
 
-__all__ = ["ALIGNMENT", "cuda", "device_function", "kernel", "multiprocessors"]
+__all__ = [
+    "ALIGNMENT",
+    "cuda",
+    "device_function",
+    "free_memory",
+    "kernel",
+    "multiprocessors",
+    "why_not",
+]
 
 # Of arrays in shared memory, in bytes: four numbers are loaded at a time. The simulator knows
 # no alignment.
@@ -28,9 +37,46 @@ def kernel(threads: int) -> Callable[[Callable], Callable]:
     return cuda.jit(launch_bounds=threads)
 
 
+# The oldest that CUDA 13 compiles for.
+_LEAST_CAPABILITY = 7, 5
+
+
 @functools.cache
 def multiprocessors() -> int:
     """How many blocks of threads run side by side, at least."""
     if config.ENABLE_CUDASIM:
         return 1
     return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
+def free_memory() -> int:
+    """Bytes that may still be allocated on the device."""
+    if config.ENABLE_CUDASIM:
+        return 2**30
+    return int(cuda.current_context().get_memory_info().free)
+
+
+def why_not() -> str | None:
+    """Return why kernels cannot run here; None if they can."""
+    if config.ENABLE_CUDASIM:
+        return None
+    if importlib.util.find_spec("numba_cuda") is None:
+        return 'numba-cuda is not installed (pip install "numba-lstm[cuda]")'
+    try:
+        if not cuda.is_available():
+            return f"no NVIDIA GPU with a driver was found ({_driver_error()})"
+        major, minor = cuda.get_current_device().compute_capability
+    except Exception as error:  # whatever a driver may have to say
+        return f"the GPU cannot be used ({error})"
+    if (major, minor) < _LEAST_CAPABILITY:
+        return (
+            f"the GPU has compute capability {major}.{minor}, and kernels need 7.5 (Turing) or "
+            "later"
+        )
+    return None
+
+
+def _driver_error():
+    error = cuda.cuda_error()
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return " ".join(lines).rstrip(" .:") or "CUDA's driver reports no device"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,35 +15,11 @@ from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 from numba_lstm.states import State, States
 
-# Hidden units of a layer, at most: a block has four threads for each, and 1,024 threads.
-_MOST_UNITS = 256
-
-
-def check_layout(layout: Layout) -> None:
-    """Refuse a network that there are no kernels for.
-
-    Raises
-    ------
-    ValueError
-        If a layer has more than 256 units, or a cell is of a kind that only the CPU has.
-    """
-    if max(layout.hidden_sizes) > _MOST_UNITS:
-        raise ValueError(
-            f"hidden_size={max(layout.hidden_sizes)}: the GPU's kernels have {_MOST_UNITS} units "
-            "at most, whose states one multiprocessor holds. Use device='cpu', or smaller layers."
-        )
-    kinds = {
-        "proj_size": layout.proj_size > 0,
-        "layer_norm": layout.norm,
-        "zoneout_hidden or zoneout_cell": any(layout.zoneout),
-        "times": layout.decays,
-    }
-    found = [name for name, there in kinds.items() if there]
-    if found:
-        raise ValueError(
-            f"A network with {', '.join(found)} runs on the CPU only. Use device='cpu', or "
-            "leave that out."
-        )
+if TYPE_CHECKING:
+    from numba_lstm.cuda.epochs import DeviceEpochs
+    from numba_lstm.training.data import Dataset
+    from numba_lstm.training.loop import LoopSettings
+    from numba_lstm.training.optimizers import Optimizer
 
 
 class CudaNetwork(BaseNetwork):
@@ -52,12 +28,7 @@ class CudaNetwork(BaseNetwork):
     Parameters
     ----------
     layout, dtype, **options
-        As for :class:`numba_lstm.base_network.BaseNetwork`.
-
-    Raises
-    ------
-    ValueError
-        If there are no kernels for the network.
+        As for :class:`numba_lstm.base_network.BaseNetwork`; there are kernels for the layout.
     """
 
     # What a part of a prediction may take: enough for all multiprocessors.
@@ -65,11 +36,25 @@ class CudaNetwork(BaseNetwork):
 
     def __init__(self, layout: Layout, dtype: np.dtype, **options: Any) -> None:
         super().__init__(layout, dtype, **options)
-        check_layout(layout)
         self._passes = Passes(
             *(layout, self.dtype, self.per_step, self.loss, self.loss_parameter),
             *(_device(self.mean[np.newaxis]), _device(self.inverse_scale[np.newaxis])),
         )
+
+    def epochs(
+        self,
+        theta: np.ndarray,
+        optimizer: Optimizer,
+        generator: np.random.Generator,
+        training: Dataset,
+        settings: LoopSettings,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> DeviceEpochs:
+        """What runs epochs of training on the device: see training/epochs.py."""
+        from numba_lstm.cuda.epochs import DeviceEpochs, Model
+
+        model = Model(self, theta, optimizer, generator, training)
+        return DeviceEpochs([model], settings.batch_size, on_batch)
 
     def loss_and_grad_of_window(
         self,
@@ -173,7 +158,7 @@ class CudaNetwork(BaseNetwork):
         drops = self.dropout if seed else NOTHING
         return {
             (k, which): _device(mask.astype(self.dtype))
-            for k, which, mask in self._masks(drops, B, seed)
+            for k, which, mask in self.masks(drops, B, seed)
         }
 
     @staticmethod
@@ -194,21 +179,3 @@ class CudaNetwork(BaseNetwork):
 
 def _device(array):
     return cuda.to_device(array)
-
-
-def workspace_bytes(layout: Layout, itemsize: int, n_steps: int, n_sequences: int) -> int:
-    """Bytes that a step of training takes on the device, beside data and weights.
-
-    Parameters
-    ----------
-    layout : Layout
-        The network's.
-    itemsize : int
-        Bytes of a number.
-    n_steps, n_sequences : int
-        Time steps and sequences of the largest batch, of all models together.
-    """
-    per_step = sum(2 * c.n_inputs + 1 + 8 * c.hidden_size for c in layout.cells)
-    per_step += 3 * sum(layout.widths) + layout.head_size + 2 * layout.n_outputs
-    per_sequence = sum(12 * cell.hidden_size for cell in layout.cells) + 4 * layout.widths[-1]
-    return itemsize * math.ceil(n_steps * per_step + n_sequences * per_sequence)

@@ -340,11 +340,11 @@ class FittedMixin:
 
     @staticmethod
     def _batches(sequences, network, kept=0):
-        """Yield indices and batches that cover X, with a few buffers of 4 MB.
+        """Yield indices and batches that cover X, with buffers of ``network.room`` bytes.
 
         ``kept`` is what the kernel keeps of a time step, in multiples of H.
         """
-        layout, room = network.layout, 2**22 // network.dtype.itemsize
+        layout, room = network.layout, network.room // network.dtype.itemsize
         # Of a sequence, what a step computes; of a time step, what is kept of it.
         n_sequences = max(1, room // sum(c.n_inputs + 1 + 7 * c.hidden_size for c in layout.cells))
         rows = 2 * layout.n_inputs + layout.n_outputs + sum(layout.widths[:-1])

@@ -86,11 +86,15 @@ class Dataset:
         weighted mean over all targets of the dataset.
         """
         index = self.sequences.by_length(index)
+        y, weight = self.batch_targets(index, dtype)
+        return self.sequences.batch(index)._replace(y=y, weight=weight)
+
+    def batch_targets(self, index: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Return the targets and weights of a batch's sequences, in their order."""
         y, weight = self._targets_and_weight(index)
         y = (y - self.target_mean) / self.target_scale
         weight = weight / (self.mean_weight * len(index))
-        batch = self.sequences.batch(index)
-        return batch._replace(y=y.astype(dtype), weight=weight.astype(dtype))
+        return y.astype(dtype), weight.astype(dtype)
 
     def all_targets(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
         """Return all targets, standardised, and weights that sum to 1."""

@@ -84,7 +84,7 @@ def test_loss_gradient_and_predictions_are_the_cpus(name):
     layout = Layout(**({"n_inputs": 2, "hidden_sizes": (3,), "n_outputs": 2} | architecture))
     dtype, per_step = options.get("dtype", "float64"), options.get("per_step", False)
     gpu, cpu = networks(layout, **options)
-    theta, batch = problem(layout, [3, 2, 1], per_step, dtype)
+    theta, batch = problem(layout, [2, 2, 1], per_step, dtype)
     assert_equal(gpu.predict(theta, batch), cpu.predict(theta, batch), dtype)
     for network in gpu, cpu:
         network.found = network.loss_and_grad(theta, batch, generator=np.random.default_rng(3))
@@ -117,7 +117,7 @@ def test_windows_of_longer_sequences():
 def test_states_and_attention():
     layout = Layout(2, (3, 2), 1, direction="both", pooling="attention")
     gpu, cpu = networks(layout)
-    theta, batch = problem(layout, [3, 1])
+    theta, batch = problem(layout, [2, 1])
     assert_equal(gpu.attention(theta, batch), cpu.attention(theta, batch))
     for layer in 0, 1:
         for found, expected in zip(

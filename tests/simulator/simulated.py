@@ -1,6 +1,8 @@
-"""What Numba's simulator lacks: exchanges between the threads of a warp.
+"""What Numba's simulator lacks: exchanges between the threads of a warp, and speed.
 
-Correct where all threads of a block come to the same exchanges, as they do in our kernels.
+The exchanges are correct where all threads of a block come to the same ones, as they do in our
+kernels. A thread of a block is a thread of Python's, so blocks are made smaller here than
+they are on a GPU; tests of the kernels alone have some of the real size.
 """
 
 import threading
@@ -40,3 +42,25 @@ FakeCUDAModule.shfl_xor_sync = _shfl_xor_sync
 FakeCUDAModule.shfl_down_sync = _shfl_down_sync
 FakeCUDAModule.shfl_sync = _shfl_sync
 FakeCUDAModule.syncwarp = _syncwarp
+
+
+REAL_TILES = dict.fromkeys(("_tile_of_rows", "_tile_of_gram"))
+
+
+def _make_blocks_small():
+    from numba_lstm.cuda import blocks
+
+    blocks.THREADS = 32  # before others import it
+    from numba_lstm.cuda import products, sums
+    from numba_lstm.cuda.tiles import Tile
+
+    tile = Tile(high=4, wide=4, down=2, across=2, depth=2)
+    for name in REAL_TILES:
+        REAL_TILES[name] = getattr(products, name)
+        setattr(products, name, lambda *_: tile)
+    sums._ADDERS = 8
+    sums.column_sums.__kwdefaults__ |= {"across": 4, "down": 2}
+    sums.column_sums_workspace.__defaults__ = (4,)
+
+
+_make_blocks_small()
