@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from joblib import parallel_config
+from joblib import parallel_backend
 from joblib.parallel import SequentialBackend
 from sklearn import config_context, get_config
 
@@ -228,7 +228,7 @@ def _train_at_once(
 
     def work() -> None:
         # As in a worker of joblib's, whose siblings have the other cores.
-        with config_context(**config), parallel_config(SequentialBackend(nesting_level=1)):
+        with config_context(**config), parallel_backend(SequentialBackend(nesting_level=1)):
             while True:
                 with lock:
                     if begins_no_more():
