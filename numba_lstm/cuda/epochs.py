@@ -9,46 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-from numba_lstm.cpu.allocation import NOTHING
 from numba_lstm.cuda.device import cuda, free_memory
+from numba_lstm.cuda.frame import DeviceBatch
 from numba_lstm.cuda.limits import workspace_bytes
-from numba_lstm.cuda.network import CudaNetwork
 from numba_lstm.cuda.optimizers import Optimizers
-from numba_lstm.cuda.passes import DeviceBatch, Passes
+from numba_lstm.cuda.passes import Passes
+from numba_lstm.cuda.planning import Model, plan_epoch
 from numba_lstm.cuda.staging import Staging
-from numba_lstm.training.data import Dataset
-from numba_lstm.training.optimizers import Optimizer
 
-# What is copied to the device at a time, and the share of its memory that data may take.
+# What is copied to the device at a time, the share of its memory that data may take, and the
+# batches whose targets are looked up at a time.
 _SPAN_BYTES, _DATA_SHARE = 2**26, 0.5
-
-
-class Model(NamedTuple):
-    """One of the models that are trained: the arguments of ``network.epochs``."""
-
-    network: CudaNetwork
-    theta: np.ndarray
-    optimizer: Optimizer
-    generator: np.random.Generator
-    training: Dataset
-
-
-class _Planned(NamedTuple):
-    """A batch of all models, on the host."""
-
-    starts: np.ndarray
-    first: np.ndarray
-    step_bounds: np.ndarray
-    sequence_bounds: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    values: np.ndarray
-    masks: dict[tuple[int, str], np.ndarray]
-    rates: np.ndarray
+_BATCHES_AT_ONCE = 64
 
 
 class DeviceEpochs:
@@ -81,7 +57,10 @@ class DeviceEpochs:
         self._n = len(models[0].training)
         resident = self._is_resident()
         self._check_memory(resident)
-        self._values, self._places = self._upload_values() if resident else (None, None)
+        self._values: Any = None
+        self._places: list[np.ndarray] | None = None
+        if resident:
+            self._values, self._places = self._upload_values()
         self._stream = cuda.stream()
         self._passes = Passes(
             *(network.layout, network.dtype, network.per_step, network.loss),
@@ -124,10 +103,9 @@ class DeviceEpochs:
         self._optimizers.frozen.copy_to_device(frozen)
         self._total.copy_to_device(np.zeros(len(orders)))
         try:
-            for span in self._spans(orders, rates):
-                for batch, masks, batch_rates in self._staged(span):
-                    self._on_batch()
-                    self._step(batch, masks, batch_rates)
+            for batch, masks, now in self._batches(orders, rates):
+                self._on_batch()
+                self._step(batch, masks, now)
         finally:
             self._write_back()
         diverged = self._optimizers.diverged.copy_to_host() != 0
@@ -151,74 +129,33 @@ class DeviceEpochs:
             model.theta[...] = theta
         self._optimizers.write_back()
 
-    # -- batches -------------------------------------------------------------------
+    def _batches(self, orders, rates) -> Iterator[tuple]:
+        """Yield the batches of an epoch on the device, with masks and learning rates.
 
-    def _spans(self, orders, rates) -> Iterator[list[_Planned]]:
-        """Yield batches, as many at a time as are to be copied at once."""
+        While those of a span are computed, the next one's are put together and copied.
+        """
         span, n_bytes = [], 0
-        for number, first in enumerate(range(0, self._n, self._batch_size)):
-            planned = self._plan(orders, rates, number, first)
-            parts = (*planned[:7], *planned.masks.values())
-            n_bytes += sum(part.nbytes for part in parts)
-            span.append(planned)
+        planned = plan_epoch(
+            self._models, orders, rates, self._batch_size, self._places, _BATCHES_AT_ONCE
+        )
+        for batch in planned:
+            span.append(batch)
+            n_bytes += batch.nbytes
             if n_bytes > _SPAN_BYTES:
-                yield span
+                yield from self._copied(span)
                 span, n_bytes = [], 0
         if span:
-            yield span
+            yield from self._copied(span)
 
-    def _plan(self, orders, rates, number, first) -> _Planned:
-        """Put a batch together: model after model, in each by falling length."""
-        starts, lengths, y, weight, values, masks = [], [], [], [], [], []
-        for m, (model, order) in enumerate(zip(self._models, orders, strict=True)):
-            training, network = model.training, model.network
-            order = training.index if order is None else order
-            index = training.sequences.by_length(order[first : first + self._batch_size])
-            targets = training.batch_targets(index, self._dtype)
-            y.append(targets[0])
-            weight.append(targets[1])
-            lengths.append(training.sequences.lengths[index])
-            if self._places is None:
-                gathered, begins = training.sequences.gather(index)
-                begins = begins + sum(len(part) for part in values)
-                values.append(gathered)
-            else:
-                begins = self._places[m][index]
-            starts.append(begins)
-            drops = network.dropout if orders[m] is not None else NOTHING
-            seed = int(model.generator.integers(1, 2**62)) if drops != NOTHING else 0
-            drawn = network.masks(drops, len(index), seed)
-            masks.append({(k, which): mask.astype(self._dtype) for k, which, mask in drawn})
-        ends = np.cumsum([part.sum() for part in lengths])
-        B, M = len(starts[0]), len(starts)
-        kept = {
-            key: np.concatenate([of.get(key, np.ones_like(mask)) for of in masks])
-            for key, mask in next((of for of in masks if of), {}).items()
-        }
-        return _Planned(
-            np.concatenate(starts),
-            np.append(0, np.cumsum(np.concatenate(lengths))),
-            np.append(0, ends),
-            np.arange(M + 1) * B,
-            np.concatenate(y),
-            np.concatenate(weight),
-            np.concatenate(values) if values else np.empty((0, 0)),
-            kept,
-            np.array([0.0 if rate is None else rate[number] for rate in rates]),
-        )
-
-    def _staged(self, span):
-        """Copy a span to the device; yield its batches there, with masks and rates."""
-        on_device = self._staging.copy(
-            [[*planned[:7], planned.rates, *planned.masks.values()] for planned in span]
-        )
-        M = len(self._models)
-        for planned, arrays in zip(span, on_device, strict=True):
-            starts, first, steps, sequences, y, weight, values, rates, *masks = arrays
+    def _copied(self, span):
+        groups = [[*batch.arrays, *batch.masks.values()] for batch in span]
+        for planned, arrays in zip(span, self._staging.copy(groups), strict=True):
+            own, masks = arrays[: len(planned.arrays)], arrays[len(planned.arrays) :]
+            starts, first, steps, sequences, y, weight, rates, *values = own
             batch = DeviceBatch(
-                *(self._values if self._values is not None else values, starts, first),
-                *(steps, sequences, M, len(planned.starts) // M),
-                *(int(planned.first[-1]), int(np.diff(planned.step_bounds).max()), y, weight),
+                *(values[0] if values else self._values, starts, first, steps, sequences),
+                *(len(self._models), planned.n_sequences, planned.n_steps, planned.most_steps),
+                *(y, weight),
             )
             yield batch, dict(zip(planned.masks, masks, strict=True)), rates
         self._staging.used()

@@ -10,7 +10,8 @@ import numpy as np
 from numba_lstm.base_network import BaseNetwork
 from numba_lstm.cpu.allocation import NOTHING
 from numba_lstm.cuda.device import cuda
-from numba_lstm.cuda.passes import DeviceBatch, Passes
+from numba_lstm.cuda.frame import DeviceBatch
+from numba_lstm.cuda.passes import Passes
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
 from numba_lstm.states import State, States
@@ -51,7 +52,8 @@ class CudaNetwork(BaseNetwork):
         on_batch: Callable[[], None] = lambda: None,
     ) -> DeviceEpochs:
         """What runs epochs of training on the device: see training/epochs.py."""
-        from numba_lstm.cuda.epochs import DeviceEpochs, Model
+        from numba_lstm.cuda.epochs import DeviceEpochs
+        from numba_lstm.cuda.planning import Model
 
         model = Model(self, theta, optimizer, generator, training)
         return DeviceEpochs([model], settings.batch_size, on_batch)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import float32, float64, types
@@ -197,7 +197,7 @@ def _make_collect_unit(NB):
 
 
 @functools.cache
-def make_forward(kind: Kind) -> Callable:
+def make_forward(kind: Kind) -> Any:
     """Make the forward kernel: equations (1) to (4) for all steps.
 
     Launched on a grid of (blocks of NB sequences, models). Its arguments, arrays of the kind's
@@ -228,7 +228,7 @@ def make_forward(kind: Kind) -> Callable:
     begins, learned, masked = kind.begins, kind.learned, kind.masked
     varied, peephole = kind.varied, kind.peephole
     G, n_inputs = 4 * H, X + H
-    parts, real, zero = share(kind, n_inputs, 4), *_numbers(kind)
+    parts, (real, zero) = share(kind, n_inputs, 4), _numbers(kind)
     held, chunks, rest, size = parts.held, parts.chunks, parts.rest, 4 * NB * parts.total
     both, in_chunks, threads = 2 * size, held + _CHUNK * chunks, kind.threads
     hold, multiply = _held_product(kind, parts, 4)
@@ -343,7 +343,7 @@ def make_forward(kind: Kind) -> Callable:
 
 
 @functools.cache
-def make_backward(kind: Kind) -> Callable:
+def make_backward(kind: Kind) -> Any:
     """Make the backward kernel: equations (5) to (7) for all steps.
 
     Launched as the forward kernel is, and of the same kind but for X, which is not used. Its
@@ -368,7 +368,7 @@ def make_backward(kind: Kind) -> Callable:
     begins, learned, masked = kind.begins, kind.learned, kind.masked
     varied, peephole, returns = kind.varied, kind.peephole, kind.passes or kind.learned
     G = 4 * H
-    parts, real, zero = share(kind, G, 16), *_numbers(kind)
+    parts, (real, zero) = share(kind, G, 16), _numbers(kind)
     held, chunks, rest, size = parts.held, parts.chunks, parts.rest, 16 * NB * parts.total
     both, in_chunks, threads = 2 * size, held + _CHUNK * chunks, kind.threads
     hold, multiply = _held_product(kind, parts, 16)

@@ -49,7 +49,7 @@ class Staging:
                 n_bytes += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
         place.grow(n_bytes)
         offsets = iter(layout)
-        copies = []
+        copies: list[list[Any]] = []
         for group in groups:
             copies.append([])
             for array in group:

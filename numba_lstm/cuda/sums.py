@@ -159,8 +159,8 @@ def compile_cases() -> list[tuple]:
     for dtype in (np.dtype("f4"), np.dtype("f8")):
         number = numba.from_dtype(dtype)
         line, table = types.Array(number, 1, "C"), types.Array(number, 2, "C")
-        signature = (line, table, bounds, size, size, size)
-        cases.append((f"column_sums {dtype}", make_column_sums(dtype, 32, 8), signature, 256))
-        signature = (table, line, bounds, size, size, size, size)
-        cases.append((f"add_chunks {dtype}", make_add(dtype), signature, _ADDERS))
+        summed = (line, table, bounds, size, size, size)
+        cases.append((f"column_sums {dtype}", make_column_sums(dtype, 32, 8), summed, 256))
+        added = (table, line, bounds, size, size, size, size)
+        cases.append((f"add_chunks {dtype}", make_add(dtype), added, _ADDERS))
     return cases

@@ -22,8 +22,8 @@ from numba_lstm.parameters import Layout
 from numba_lstm.times import decay
 
 if TYPE_CHECKING:
+    from numba_lstm.base_network import BaseNetwork
     from numba_lstm.estimators.targets import Targets
-    from numba_lstm.network import Network
     from numba_lstm.streaming import Stream
 
 
@@ -355,7 +355,7 @@ class FittedMixin:
         for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):
             yield index, sequences.batch(index)
 
-    def _network(self, attributes: dict[str, Any]) -> Network:
+    def _network(self, attributes: dict[str, Any]) -> BaseNetwork:
         from numba_lstm.cpu.allocation import Drops
         from numba_lstm.cpu.threads import resolve_n_jobs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from numba_lstm._warning import warn
+from numba_lstm.backend import resolve_device
 from numba_lstm.estimators._callbacks import FitTasks
 from numba_lstm.estimators.checks import check_parameters
 from numba_lstm.estimators.targets import Targets
@@ -104,6 +105,21 @@ class Job:
         if self.estimator.solver == "lbfgs":
             return self.trained(self._train_by_lbfgs(on_batch))
         return self.trained(train(self.begin(), on_batch))
+
+    def kind_on_device(self) -> Hashable | None:
+        """Return what jobs have in common that a GPU can train side by side; None on the CPU."""
+        estimator, attributes, settings = self.estimator, self._attributes, self._settings
+        carries = settings.stateful or settings.tbptt_steps is not None
+        if estimator.solver == "lbfgs" or carries or estimator.memory == "recompute":
+            return None
+        layout, targets = attributes["_layout"], attributes["_targets"]
+        if resolve_device(estimator.device, layout) == "cpu":
+            return None
+        return (
+            *(layout, attributes["theta_"].dtype, targets.per_step, settings.batch_size),
+            *(len(self._training), estimator._loss_and_parameter(targets)),
+            *(estimator.dropout, estimator.input_dropout, estimator.recurrent_dropout),
+        )
 
     def begin(self) -> Fit:
         """Return the course of the training, for whoever runs the epochs of several.

@@ -17,6 +17,7 @@ from sklearn import config_context, get_config
 from numba_lstm.estimators._callbacks import callback_management_context
 from numba_lstm.estimators.base import BaseLSTM
 from numba_lstm.estimators.job import Job
+from numba_lstm.estimators.side_by_side import groups_of, train_side_by_side
 
 if TYPE_CHECKING:
     from numba_lstm.training.history import History
@@ -39,7 +40,10 @@ def fit_many(
 
     For ensembles (another ``random_state`` each), grids (another ``learning_rate_init``,
     ``alpha``, ...) and a model for each of many series. Each estimator ends as its own
-    ``fit`` would have left it, called one after the other in their order, to the bit.
+    ``fit`` would have left it, called one after the other in their order, to the bit. With
+    ``device="cuda"`` estimators of one architecture, batch size and number of sequences are
+    trained side by side, one launch for all of them, and end as their ``fit`` would have left
+    them but for rounding.
 
     Parameters
     ----------
@@ -52,8 +56,8 @@ def fit_many(
     each : bool, default=False
         Whether each estimator has data of its own.
     n_jobs : int or None, default=None
-        How many are fitted at once, in threads. None takes all cores (one inside a joblib
-        worker), -1 all cores, -2 all but one. Where several are, estimators whose own
+        How many are fitted at once on the CPU, in threads. None takes all cores (one inside a
+        joblib worker), -1 all cores, -2 all but one. Where several are, estimators whose own
         ``n_jobs`` is None have one thread each. Results do not depend on it.
 
     Returns
@@ -111,7 +115,7 @@ def fit_many(
         with _noted(number):
             continued = estimator.warm_start and hasattr(estimator, "theta_")
             jobs.append(Job(estimator, *own, continued=continued))
-    _end(jobs, *(_train_in_turn(jobs) if at_once == 1 else _train_at_once(jobs, at_once)))
+    _end(jobs, *_train(jobs, at_once))
     return checked
 
 
@@ -182,6 +186,32 @@ def _noted(number: int) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"This is estimators[{number}] of fit_many.")
         raise
+
+
+def _train(jobs: list[Job], at_once: int) -> tuple[list[Outcome], KeyboardInterrupt | None]:
+    """Train those side by side that a GPU can train so, and then the others."""
+    outcomes: list[Outcome] = [None] * len(jobs)
+    left = set(range(len(jobs)))
+    for numbers in groups_of(jobs):
+        left -= set(numbers)
+        found = train_side_by_side([jobs[number] for number in numbers])
+        for number, outcome in zip(numbers, found, strict=True):
+            outcomes[number] = outcome
+        if any(_has_failed(outcome) for outcome in found):
+            return outcomes, None
+    others = sorted(left)
+    rest = [jobs[number] for number in others]
+    train = _train_in_turn(rest) if at_once == 1 else _train_at_once(rest, at_once)
+    for number, outcome in zip(others, train[0], strict=True):
+        outcomes[number] = outcome
+    return outcomes, train[1]
+
+
+def _has_failed(outcome):
+    """Whether a training raised something, or was interrupted: no further one begins."""
+    if isinstance(outcome, BaseException) or outcome is None:
+        return True
+    return outcome.interrupt is not None
 
 
 def _train_in_turn(jobs: list[Job]) -> tuple[list[Outcome], None]:

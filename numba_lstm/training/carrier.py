@@ -1,7 +1,7 @@
 """Truncated backpropagation: states that go on from window to window and batch to batch.
 
 Reference: Williams and Peng, "An Efficient Gradient-Based Algorithm for On-Line Training of
-Recurrent Network Trajectories", Neural Computation 2(4), 1990.
+Recurrent BaseNetwork Trajectories", Neural Computation 2(4), 1990.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.network import Network
+from numba_lstm.base_network import BaseNetwork
 from numba_lstm.sequences import Batch
 from numba_lstm.states import State
 from numba_lstm.windows import windows
@@ -22,7 +22,7 @@ class Carrier:
 
     Parameters
     ----------
-    network : Network
+    network : BaseNetwork
         What is trained.
     n_steps : int or None
         Time steps of a window; None for whole sequences.
@@ -30,7 +30,7 @@ class Carrier:
         Whether the sequences of a batch go on from those of the batch before.
     """
 
-    def __init__(self, network: Network, n_steps: int | None, stateful: bool) -> None:
+    def __init__(self, network: BaseNetwork, n_steps: int | None, stateful: bool) -> None:
         self._network = network
         self._n_steps = n_steps
         self._stateful = stateful

@@ -86,14 +86,16 @@ class Dataset:
         weighted mean over all targets of the dataset.
         """
         index = self.sequences.by_length(index)
-        y, weight = self.batch_targets(index, dtype)
+        y, weight = self.batch_targets(index, dtype, len(index))
         return self.sequences.batch(index)._replace(y=y, weight=weight)
 
-    def batch_targets(self, index: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """Return the targets and weights of a batch's sequences, in their order."""
+    def batch_targets(
+        self, index: np.ndarray, dtype: np.dtype, n: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the targets and weights, in their order, of sequences in batches of n."""
         y, weight = self._targets_and_weight(index)
         y = (y - self.target_mean) / self.target_scale
-        weight = weight / (self.mean_weight * len(index))
+        weight = weight / (self.mean_weight * n)
         return y.astype(dtype), weight.astype(dtype)
 
     def all_targets(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from numba_lstm.network import Network
+from numba_lstm.base_network import BaseNetwork
 from numba_lstm.training.carrier import Carrier
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.optimizers import Optimizer
@@ -48,7 +48,7 @@ class HostEpochs:
 
     Parameters
     ----------
-    network : Network
+    network : BaseNetwork
         The function to minimise.
     theta : ndarray of shape (P,)
         The weights; moved.
@@ -66,7 +66,7 @@ class HostEpochs:
 
     def __init__(
         self,
-        network: Network,
+        network: BaseNetwork,
         theta: np.ndarray,
         optimizer: Optimizer,
         generator: np.random.Generator,
@@ -112,7 +112,7 @@ def make_epochs(network: Any, *arguments: Any) -> Epochs:
 
     Parameters
     ----------
-    network : Network
+    network : BaseNetwork
         The function to minimise.
     *arguments
         Those of :class:`HostEpochs` that follow, or of ``network.epochs``.

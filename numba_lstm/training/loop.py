@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numba_lstm.base_network import BaseNetwork
 from numba_lstm.losses import all_losses, null_output
-from numba_lstm.network import Network
 from numba_lstm.training.checkpoints import Checkpoint
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.epochs import make_epochs
@@ -48,7 +48,7 @@ class Fit:
 
     Parameters
     ----------
-    network : Network
+    network : BaseNetwork
         The function to minimise.
     theta : ndarray of shape (P,)
         Where to begin; overwritten.
@@ -78,7 +78,7 @@ class Fit:
 
     def __init__(
         self,
-        network: Network,
+        network: BaseNetwork,
         theta: np.ndarray,
         optimizer: Optimizer,
         generator: np.random.Generator,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.network import Network
+from numba_lstm.base_network import BaseNetwork
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.loop import total_loss
 
@@ -40,9 +40,11 @@ class PenalisedLoss:
         the sum of the batches' losses.
     """
 
-    def __init__(self, make_network: Callable[[], Network], data: Dataset, alpha: float) -> None:
+    def __init__(
+        self, make_network: Callable[[], BaseNetwork], data: Dataset, alpha: float
+    ) -> None:
         self._make = make_network
-        self._idle: list[Network] = []
+        self._idle: list[BaseNetwork] = []
         with self.network() as network:
             self.layout = network.layout
         self.alphas = alpha * self.layout.decay_mask(np.dtype(np.float64))
@@ -53,7 +55,7 @@ class PenalisedLoss:
             self.parts.append((index, batch._replace(weight=weight)))
 
     @contextmanager
-    def network(self) -> Iterator[Network]:
+    def network(self) -> Iterator[BaseNetwork]:
         """Lend a network that no other thread has at the same time."""
         try:
             network = self._idle.pop()

@@ -1,11 +1,12 @@
 """Estimators with device="cuda": what they learn is what they learn on the CPU."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 
-from numba_lstm import LSTMClassifier, LSTMRegressor
+from numba_lstm import LSTMClassifier, LSTMRegressor, fit_many
 from numba_lstm.cuda import epochs
 
 pytestmark = pytest.mark.nojit
@@ -86,3 +87,72 @@ def test_what_has_no_kernels_is_refused(options, reason):
 def test_auto_takes_the_cpu_for_what_the_gpu_lacks():
     with pytest.warns(UserWarning, match="no kernels for layer_norm"):
         LSTMRegressor(**SHARED, layer_norm=True, device="auto").fit(*data())
+
+
+def test_many_are_trained_side_by_side(monkeypatch):
+    groups = []
+    make = epochs.DeviceEpochs.__init__
+
+    def counted(self, models, *arguments):
+        groups.append(len(models))
+        make(self, models, *arguments)
+
+    monkeypatch.setattr(epochs.DeviceEpochs, "__init__", counted)
+    X, y = data()
+    options = {"batch_size": 3, "device": "cuda"}
+    grid = [
+        {"learning_rate_init": 0.02, "early_stopping": True, "validation_fraction": 0.4},
+        {"max_iter": 1, "input_dropout": 0.0},
+        {"learning_rate_init": 1e200, "clip_norm": None, "standardize": False},
+        {"solver": "sgd", "random_state": 4, "alpha": 0.1},
+        {"hidden_size": 3},
+    ]
+    models = [LSTMRegressor(**SHARED | options | own) for own in grid]
+    with pytest.warns(UserWarning, match=r"estimators\[2\]: .*diverged"):
+        assert fit_many(models, X, y) == models
+    # The first learns from fewer sequences, the last has another architecture.
+    assert groups == [1, 3, 1]
+    for model, own in zip(models, grid, strict=True):
+        with warnings.catch_warnings(action="ignore"):
+            alone = LSTMRegressor(**SHARED | own, batch_size=3).fit(X, y)
+        np.testing.assert_allclose(model.theta_, alone.theta_, rtol=1e-8, atol=1e-10)
+        assert model.n_iter_ == alone.n_iter_
+
+
+def test_fewer_at_once_where_there_is_no_room(monkeypatch):
+    most = []
+
+    def check(self, resident):
+        most.append(len(self._models))
+        if len(self._models) > 1:
+            raise MemoryError
+
+    monkeypatch.setattr(epochs.DeviceEpochs, "_check_memory", check)
+    X, y = data(3)
+    models = [LSTMRegressor(1, max_iter=1, random_state=k, device="cuda") for k in range(3)]
+    fit_many(models, X, y)
+    assert most == [3, 1, 2, 1, 1]
+    assert [model.n_iter_ for model in models] == [1, 1, 1]
+
+
+def test_ctrl_c_leaves_what_was_learned(monkeypatch):
+    step, calls = epochs.DeviceEpochs._step, []
+
+    def interrupted(self, *arguments):
+        calls.append(len(self._models))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        step(self, *arguments)
+
+    monkeypatch.setattr(epochs.DeviceEpochs, "_step", interrupted)
+    X, y = data(4)
+    options = SHARED | {"batch_size": 2, "device": "cuda", "hidden_size": 1}
+    models = [LSTMRegressor(**options | {"random_state": k}) for k in range(2)]
+    other = LSTMRegressor(**options | {"hidden_size": 2})
+    with pytest.raises(KeyboardInterrupt):
+        fit_many([*models, other], X, y)
+    assert calls == [2, 2]
+    assert not hasattr(other, "theta_")
+    for model in models:
+        assert model._optimizer.n_steps == 1
+        assert model.n_iter_ == 0
