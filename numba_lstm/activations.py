@@ -29,6 +29,7 @@ from numba_lstm.vectors import (
     fma,
     magnitude,
     power_of_two,
+    quotient,
 )
 
 _f32, _f64 = np.float32, np.float64
@@ -126,7 +127,7 @@ def sigmoid(x):
     the negative tail down to x = -87 (float32) and -708 (float64).
     """
     one = constant(x, 1.0)
-    return one / (one + exp(-x))
+    return quotient(one, one + exp(-x))
 
 
 @helper(inline=True)
@@ -139,4 +140,4 @@ def tanh(x):
     limit = constant(x, 40.0)  # tanh(20) rounds to 1 in both precisions
     scale, p = _exp_parts(at_most(two * magnitude(x), limit))
     expm1 = fma(scale, p, scale - one)  # no cancellation near 0: there scale is 1
-    return copysign(expm1 / (expm1 + two), x)
+    return copysign(quotient(expm1, expm1 + two), x)

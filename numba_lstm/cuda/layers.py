@@ -7,12 +7,9 @@ from typing import Any
 from numba_lstm.cuda import pooling, rows
 from numba_lstm.cuda.device import multiprocessors
 from numba_lstm.cuda.frame import Frame
+from numba_lstm.cuda.kinds import Kind, is_fused, sequences_of_block
 from numba_lstm.cuda.products import times
-from numba_lstm.cuda.recurrent import Kind, make_backward, make_forward, most_sequences
-
-# Inputs of a layer, at most, that the recurrence multiplies itself. More of them go through
-# a matrix product of all time steps at once, which needs no registers of the recurrence.
-_FEW_INPUTS = 33
+from numba_lstm.cuda.recurrent import make_backward, make_forward
 
 
 class Layers(Frame):
@@ -48,9 +45,7 @@ class Layers(Frame):
     def _kind(self, batch, k, **options):
         """What the kernels of a cell are compiled for."""
         H, dtype = self.layout.cells[k].hidden_size, self.dtype.name
-        M, B, most = batch.n_models, batch.n_sequences, most_sequences(H, self.dtype.name)
-        # As few sequences a block as there are multiprocessors for.
-        NB = next((n for n in (1, 2) if M * -(-B // n) <= multiprocessors() or n == most), most)
+        NB = sequences_of_block(H, dtype, batch.n_sequences, batch.n_models, multiprocessors())
         X = options.pop("X", 0)
         return Kind(dtype, H, X, NB, **options, varied=self.varied, peephole=self.peephole)
 
@@ -62,7 +57,7 @@ class Layers(Frame):
         c = self.of_cell("c", batch, k) if keeps else xh
         y = self.outs(batch, cell.layer) if every_step else xh
         h_end, end_column = self.h_end(batch, k)
-        fused = min(_FEW_INPUTS, H) >= X
+        fused = is_fused(X, H)
         kind = self._kind(
             *(batch, k),
             X=X if fused else 0,
