@@ -32,6 +32,9 @@ from numba_lstm.cuda.exchange import make_collect, make_collect_unit
 from numba_lstm.cuda.kinds import CHUNK, Kind, most_sequences, share
 from numba_lstm.cuda.registers import make_hold, make_multiply, make_zeros
 
+# An index that cannot be negative: of others Numba checks whether they count from the end.
+u = np.uint64
+
 
 @functools.cache
 def make_forward(kind: Kind) -> Any:
@@ -82,13 +85,13 @@ def make_forward(kind: Kind) -> Any:
         s, j = t & 3, t >> 2
         n = s % NB
         q = m * B + min(block + n, B - 1)
-        begin = first[q]
-        length = first[q + 1] - begin
+        begin = first[u(q)]
+        length = first[u(q + 1)] - begin
         there = block + n < B and j < H
         writes = there and s < NB
         T = 0  # the longest
         for b in range(block, min(block + NB, B)):
-            T = max(T, first[m * B + b + 1] - first[m * B + b])
+            T = max(T, first[u(m * B + b + 1)] - first[u(m * B + b)])
 
         own = min(j, H - 1)
         start = m * theta.shape[1] + at + s * G + own
@@ -96,35 +99,35 @@ def make_forward(kind: Kind) -> Any:
         W = hold(zero, theta, start, 4 * G, H, 4, count)
         p_i, p_f, p_o = zero, zero, zero
         if peephole:
-            p_i = theta[m, at_peephole + own]
-            p_f = theta[m, at_peephole + H + own]
-            p_o = theta[m, at_peephole + 2 * H + own]
+            p_i = theta[u(m), u(at_peephole + own)]
+            p_f = theta[u(m), u(at_peephole + H + own)]
+            p_o = theta[u(m), u(at_peephole + 2 * H + own)]
 
         h_t, c_t, kept = zero, zero, theta.dtype.type(1)
         if begins and there:
-            h_t, c_t = h_0[q, j], c_0[q, j]
+            h_t, c_t = h_0[u(q), u(j)], c_0[u(q), u(j)]
         elif learned:
-            h_t, c_t = theta[m, at_state + own], theta[m, at_state + H + own]
+            h_t, c_t = theta[u(m), u(at_state + own)], theta[u(m), u(at_state + H + own)]
         if masked and there:
-            kept = mask[q, j]
+            kept = mask[u(q), u(j)]
         # One number of x_t for each of the first threads.
         x_row, x_step, x_length, x_n, x_k = 0, 0, 0, 0, 0
         if X > 0:
             x_n = t // X
             x_k = t - X * x_n
             if x_n < NB and block + x_n < B:
-                x_row = first[m * B + block + x_n]
-                x_length = first[m * B + block + x_n + 1] - x_row
+                x_row = first[u(m * B + block + x_n)]
+                x_length = first[u(m * B + block + x_n + 1)] - x_row
                 x_step = 1
                 if reverse:
                     x_row, x_step = x_row + x_length - 1, -1
         for e in range(t, both, threads):
-            v[e] = zero
+            v[u(e)] = zero
         cuda.syncthreads()
         if writes:
-            v[(X + j) * NB + n] = h_t * kept
+            v[u((X + j) * NB + n)] = h_t * kept
         if x_length > 0:
-            v[x_k * NB + x_n] = xh[x_row, x_k]
+            v[u(x_k * NB + x_n)] = xh[u(x_row), u(x_k)]
         cuda.syncthreads()
 
         for i in range(T):
@@ -135,9 +138,14 @@ def make_forward(kind: Kind) -> Any:
             # What the next step and the end of this one need, on its way meanwhile.
             x, a_i, a_f, a_g, a_o = zero, zero, zero, zero, zero
             if X > 0 and i + 1 < x_length:
-                x = xh[x_row + (i + 1) * x_step, x_k]
+                x = xh[u(x_row + (i + 1) * x_step), u(x_k)]
             if X == 0 and running:
-                a_i, a_f, a_g, a_o = a[row, j], a[row, H + j], a[row, 2 * H + j], a[row, 3 * H + j]
+                a_i, a_f, a_g, a_o = (
+                    a[u(row), u(j)],
+                    a[u(row), u(H + j)],
+                    a[u(row), u(2 * H + j)],
+                    a[u(row), u(3 * H + j)],
+                )
 
             sums = multiply(zeros(zero), W, v, now + s * NB)
             for chunk in range(chunks):
@@ -164,17 +172,17 @@ def make_forward(kind: Kind) -> Any:
                     i_t, f_t, g_t, o_t, c_t, _, h_t = cell_forward(a_i, a_f, a_g, a_o, c_t, None)
                 if writes:
                     if keeps:
-                        xh[row, h_column + j], c[row, j] = before, c_t
-                        gates[row, j], gates[row, H + j] = i_t, f_t
-                        gates[row, 2 * H + j], gates[row, 3 * H + j] = g_t, o_t
+                        xh[u(row), u(h_column + j)], c[u(row), u(j)] = before, c_t
+                        gates[u(row), u(j)], gates[u(row), u(H + j)] = i_t, f_t
+                        gates[u(row), u(2 * H + j)], gates[u(row), u(3 * H + j)] = g_t, o_t
                     if every_step:
-                        y[row, column + j] = h_t
-                    v[later + (X + j) * NB + n] = h_t * kept
+                        y[u(row), u(column + j)] = h_t
+                    v[u(later + (X + j) * NB + n)] = h_t * kept
             if i + 1 < x_length:
-                v[later + x_k * NB + x_n] = x
+                v[u(later + x_k * NB + x_n)] = x
             cuda.syncthreads()
         if writes:
-            h_end[q, end_column + j], c_end[q, j] = h_t, c_t
+            h_end[u(q), u(end_column + j)], c_end[u(q), u(j)] = h_t, c_t
 
     return kernel(threads)(forward)
 
@@ -223,48 +231,52 @@ def make_backward(kind: Kind) -> Any:
         unit = (t >> 4) * 4  # the first of four
         n, j = (lane >> 2) % NB, unit + (lane & 3)
         q = m * B + min(block + n, B - 1)
-        begin = first[q]
-        length = first[q + 1] - begin
+        begin = first[u(q)]
+        length = first[u(q + 1)] - begin
         there = block + n < B and j < H
         writes = there and lane >> 2 < NB
         T = 0
         for b in range(block, min(block + NB, B)):
-            T = max(T, first[m * B + b + 1] - first[m * B + b])
+            T = max(T, first[u(m * B + b + 1)] - first[u(m * B + b)])
 
         unit = min(unit, (H - 1) // 4 * 4)
-        outputs = min(4, H - unit)
+        outputs = 4 if H % 4 == 0 else min(4, H - unit)
         start = m * theta.shape[1] + at + unit * G + lane
         count = (G - lane + 15) >> 4
         W = hold(zero, theta, start, 16, G, outputs, count)
         p_i, p_f, p_o, dp_i, dp_f, dp_o = zero, zero, zero, zero, zero, zero
         own = min(j, H - 1)
         if peephole:
-            p_i = theta[m, at_peephole + own]
-            p_f = theta[m, at_peephole + H + own]
-            p_o = theta[m, at_peephole + 2 * H + own]
+            p_i = theta[u(m), u(at_peephole + own)]
+            p_f = theta[u(m), u(at_peephole + H + own)]
+            p_o = theta[u(m), u(at_peephole + 2 * H + own)]
 
         kept, dc_t, c_first = theta.dtype.type(1), zero, zero
         if masked and there:
-            kept = mask[q, j]
+            kept = mask[u(q), u(j)]
         if begins and there:
-            c_first = c_0[q, j]
+            c_first = c_0[u(q), u(j)]
         elif learned:
-            c_first = theta[m, at_state + H + own]
+            c_first = theta[u(m), u(at_state + H + own)]
         if passes and there:
-            dc_t = dc[q, j]
+            dc_t = dc[u(q), u(j)]
         for e in range(t, both, threads):
-            v[e] = zero
+            v[u(e)] = zero
 
         # Of the step at hand: where it is, and what was kept of it.
         step = 1 if reverse else -1
         row = begin if reverse else begin + length - 1
         i_t, f_t, g_t, o_t, c_t, c_before, dy_t = zero, zero, zero, zero, zero, zero, zero
         if there and length > 0:
-            i_t, f_t = gates[row, j], gates[row, H + j]
-            g_t, o_t, c_t = gates[row, 2 * H + j], gates[row, 3 * H + j], c[row, j]
+            i_t, f_t = gates[u(row), u(j)], gates[u(row), u(H + j)]
+            g_t, o_t, c_t = (
+                gates[u(row), u(2 * H + j)],
+                gates[u(row), u(3 * H + j)],
+                c[u(row), u(j)],
+            )
             if every_step:
-                dy_t = dy[row, column + j]
-            c_before = c[row + step, j] if length > 1 else c_first
+                dy_t = dy[u(row), u(column + j)]
+            c_before = c[u(row + step), u(j)] if length > 1 else c_first
         cuda.syncthreads()
 
         for i in range(T + 1 if returns else T):
@@ -274,11 +286,11 @@ def make_backward(kind: Kind) -> Any:
             i_n, f_n, g_n, o_n, c_n, dy_n = zero, zero, zero, zero, zero, zero
             if there and i + 1 < length:
                 r = row + step
-                i_n, f_n = gates[r, j], gates[r, H + j]
-                g_n, o_n = gates[r, 2 * H + j], gates[r, 3 * H + j]
+                i_n, f_n = gates[u(r), u(j)], gates[u(r), u(H + j)]
+                g_n, o_n = gates[u(r), u(2 * H + j)], gates[u(r), u(3 * H + j)]
                 if every_step:
-                    dy_n = dy[r, column + j]
-                c_n = c[r + step, j] if i + 2 < length else c_first
+                    dy_n = dy[u(r), u(column + j)]
+                c_n = c[u(r + step), u(j)] if i + 2 < length else c_first
 
             dh_t = zero
             if i > 0:
@@ -293,9 +305,9 @@ def make_backward(kind: Kind) -> Any:
                     sums = multiply_rest(sums, U, v, now + (16 * k + lane) * NB)
                 dh_t = collect(sums, lane) * kept
             if there and i == 0:
-                dh_t = d_end[q, end_column + j]
+                dh_t = d_end[u(q), u(end_column + j)]
                 if passes:
-                    dh_t += dh[q, j]
+                    dh_t += dh[u(q), u(j)]
 
             if there and i < length:
                 dh_t += dy_t
@@ -313,22 +325,22 @@ def make_backward(kind: Kind) -> Any:
                     dp_f += da_f * c_before
                     dp_o += da_o * c_t
                 if writes:
-                    gates[row, j], gates[row, H + j] = da_i, da_f
-                    gates[row, 2 * H + j], gates[row, 3 * H + j] = da_g, da_o
-                    v[later + j * NB + n] = da_i
-                    v[later + (H + j) * NB + n] = da_f
-                    v[later + (2 * H + j) * NB + n] = da_g
-                    v[later + (3 * H + j) * NB + n] = da_o
+                    gates[u(row), u(j)], gates[u(row), u(H + j)] = da_i, da_f
+                    gates[u(row), u(2 * H + j)], gates[u(row), u(3 * H + j)] = da_g, da_o
+                    v[u(later + j * NB + n)] = da_i
+                    v[u(later + (H + j) * NB + n)] = da_f
+                    v[u(later + (2 * H + j) * NB + n)] = da_g
+                    v[u(later + (3 * H + j) * NB + n)] = da_o
             elif returns and writes and i == length:
-                dh_0[q, j], dc_0[q, j] = dh_t, dc_t
+                dh_0[u(q), u(j)], dc_0[u(q), u(j)] = dh_t, dc_t
             row += step
             i_t, f_t, g_t, o_t, dy_t = i_n, f_n, g_n, o_n, dy_n
             c_t, c_before = c_before, c_n
             cuda.syncthreads()
         if peephole and writes:
-            d_peephole[q, j] = dp_i
-            d_peephole[q, H + j] = dp_f
-            d_peephole[q, 2 * H + j] = dp_o
+            d_peephole[u(q), u(j)] = dp_i
+            d_peephole[u(q), u(H + j)] = dp_f
+            d_peephole[u(q), u(2 * H + j)] = dp_o
 
     return kernel(threads)(backward)
 

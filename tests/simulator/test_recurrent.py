@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from naive import Cell
 
+from numba_lstm.cuda import kinds, recurrent
 from numba_lstm.cuda.device import cuda
 from numba_lstm.cuda.recurrent import Kind, make_backward, make_forward
 
@@ -110,3 +111,31 @@ def test_both_kernels_agree_with_a_naive_cell(kind, lengths, options):
     names = ["da"] + ["dh_0", "dc_0"] * (kind.passes or kind.learned) + ["dp"] * kind.peephole
     for name in names:
         np.testing.assert_allclose(found[name], naive.difference(name), **tolerance, err_msg=name)
+
+
+def test_weights_that_registers_do_not_hold(monkeypatch):
+    def few(kind, n_inputs, lanes):
+        total, sure = -(-n_inputs // lanes), n_inputs // lanes
+        return kinds.Share(0, min(sure, 1), total - min(sure, 1), sure)
+
+    for module in kinds, recurrent:
+        monkeypatch.setattr(module, "CHUNK", 1)
+    monkeypatch.setattr(recurrent, "share", few)
+    kind = Kind("float64", 5, 3, 2, keeps=True, every_step=True)
+    for make in make_forward, make_backward:
+        make.cache_clear()
+    try:
+        test_both_kernels_agree_with_a_naive_cell(kind, [2, 2, 1], {})
+    finally:
+        for make in make_forward, make_backward:
+            make.cache_clear()
+
+
+def test_bits_do_not_depend_on_the_sequences_of_a_block():
+    found = [
+        run(Kind("float32", 3, 3, NB, keeps=True, every_step=True), [3, 2, 2, 1])[0]
+        for NB in (1, 2, 4)
+    ]
+    for other in found[1:]:
+        for name, array in found[0].items():
+            np.testing.assert_array_equal(other[name], array, err_msg=name)
