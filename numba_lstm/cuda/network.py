@@ -39,7 +39,7 @@ class CudaNetwork(BaseNetwork):
         super().__init__(layout, dtype, **options)
         self._passes = Passes(
             *(layout, self.dtype, self.per_step, self.loss, self.loss_parameter),
-            *(_device(self.mean[np.newaxis]), _device(self.inverse_scale[np.newaxis])),
+            *(_row(self.mean), _row(self.inverse_scale)),
         )
 
     def epochs(
@@ -73,10 +73,10 @@ class CudaNetwork(BaseNetwork):
         """Loss and gradient of a batch; see :meth:`BaseNetwork.loss_and_grad_of_window`."""
         on_device = self._upload(batch)
         loss, total = (_device(np.zeros(1)) for _ in range(2))
-        grads = _device(grad[np.newaxis])
+        grads = _row(grad)
         passed = self._upload_state(d_state)
         self._passes.loss_and_grad(
-            *(_device(theta[np.newaxis]), grads, on_device, loss, total, 1.0),
+            *(_row(theta), grads, on_device, loss, total, 1.0),
             state=self._upload_state(state),
             masks=self._upload_masks(len(batch.lengths), seed),
             d_state=passed,
@@ -124,7 +124,7 @@ class CudaNetwork(BaseNetwork):
         self._check_vector(theta, "theta")
         on_device = self._upload(batch._replace(y=None, weight=None))
         out = self._passes.forward(
-            *(_device(theta[np.newaxis]), on_device),
+            *(_row(theta), on_device),
             keeps=keeps,
             all_rows=keeps,
             state=self._upload_state(state),
@@ -181,3 +181,9 @@ class CudaNetwork(BaseNetwork):
 
 def _device(array):
     return cuda.to_device(array)
+
+
+def _row(vector):
+    """Copy a vector to the device, as a matrix of one row."""
+    # An axis that np.newaxis makes has stride 0, and Numba compiles a kernel of its own for it.
+    return _device(vector.reshape(1, -1))

@@ -61,8 +61,9 @@ def make_hold(n: int, sure: int) -> Callable:
             held = []
             for k in range(n):
                 there = builder.icmp_signed("<", _integer(k), count)
-                row = _integer(k) if k < sure else builder.select(there, _integer(k), _integer(0))
-                row = builder.add(start, builder.mul(row, step))
+                row = builder.add(start, builder.mul(_integer(k), step))
+                if k >= sure:  # what is not there may lie beyond theta: read its first elements
+                    row = builder.select(there, row, _integer(0))
                 for offset in offsets:
                     weight = builder.load(builder.gep(data, [builder.add(row, offset)]))
                     held.append(weight if k < sure else builder.select(there, weight, zero))
