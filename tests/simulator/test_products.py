@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from simulated import REAL_TILES
 
 from numba_lstm.cuda import products, sums
 from numba_lstm.cuda.device import cuda
@@ -163,10 +162,8 @@ def test_column_sums(dtype, monkeypatch):
     close(grad.copy_to_host(), expected, dtype)
 
 
-def test_the_real_tiles(monkeypatch):
+def test_the_real_tiles():
     """One block of each, as they are chosen for a GPU; the chunk is 10 rows long."""
-    for name, choose in REAL_TILES.items():
-        monkeypatch.setattr(products, name, choose)
     case = Case(np.float32, rows=(10,))
     rows, theta = case.table(9), case.theta(9 * 37)
     out = cuda.device_array((10, 37), np.float32)
