@@ -34,7 +34,7 @@ def resolve_device(device: str, layout: Layout | None = None) -> str:
     Raises
     ------
     ValueError
-        If there is no such device, or no GPU's kernel for the network.
+        If a GPU has no kernels for the network.
     RuntimeError
         If there is no GPU here that can be used.
 
@@ -43,8 +43,6 @@ def resolve_device(device: str, layout: Layout | None = None) -> str:
     UserWarning
         With "auto", once for each reason, that it is the CPU, and why.
     """
-    if device not in DEVICES:
-        raise ValueError(f"device={device!r}: it is one of 'cpu', 'cuda' and 'auto'.")
     if device == "cpu":
         return device
     reason = _why_no_gpu()

@@ -130,6 +130,14 @@ def test_what_is_no_name_is_refused(path):
         load(path)
 
 
+def test_what_a_gpu_has_learned_loads_where_there_is_none(tmp_path):
+    model = fitted().set_params(device="cuda")
+    found = there_and_back(model, tmp_path / "model")
+    assert found.device == "cuda"
+    assert pickle.loads(pickle.dumps(model)).device == "cuda"
+    same(found.set_params(device="cpu").predict(X), model.set_params(device="cpu").predict(X))
+
+
 def test_a_generator_is_not_kept(tmp_path):
     model = fitted(random_state=np.random.RandomState(0))
     found = there_and_back(model, tmp_path / "model.lstm")

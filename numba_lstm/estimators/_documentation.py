@@ -144,8 +144,10 @@ _COMPUTING = """
     n_jobs : int or None, default=None
         Threads. None uses all cores (one inside a joblib worker), -1 all cores, -2 all
         but one. Results do not depend on it.
-    device : {"cpu"}, default="cpu"
-        Where to compute.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where ``fit`` and ``predict`` compute: "cuda" is an NVIDIA GPU (``pip install
+        "numba-lstm[cuda]"``; layers of up to 256 units), "auto" takes it where it can be used.
+        Results are those of the CPU but for rounding, and weights go from one to the other.
     random_state : int, RandomState instance or None, default=None
         Source of the first weights, the order of the sequences and the validation
         part. With an int, two fits end with bitwise equal weights.

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from numba_lstm.backend import DEVICES
 from numba_lstm.estimators._callbacks import CallbackSupportMixin
 from numba_lstm.estimators.architecture import CONSTRAINTS
 from numba_lstm.estimators.job import Job
@@ -53,7 +54,7 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
         "missing": [StrOptions({"error", "mask"})],
         "dtype": "no_validation",  # checked in _check_parameters, with what NumPy takes
         "n_jobs": [None, Integral],
-        "device": [str],
+        "device": [StrOptions(set(DEVICES))],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }

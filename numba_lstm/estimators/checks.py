@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from numba_lstm._warning import warn
-from numba_lstm.backend import resolve_device
 from numba_lstm.estimators.targets import check_weights
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
@@ -40,7 +39,6 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
         )
     resolve_n_jobs(estimator.n_jobs)
     asked = estimator._make_layout(1, 1)  # whose own checks come first
-    resolve_device(estimator.device, asked)
     if estimator.solver == "lbfgs":
         check_one_loss(estimator, "solver='lbfgs'")
         if estimator.checkpoint is not None:

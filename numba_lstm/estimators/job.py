@@ -68,6 +68,7 @@ class Job:
         self._continued, self._partial = continued, partial
         self._max_iter = 1 if partial else estimator.max_iter
         dtype = check_parameters(estimator, continued)
+        resolve_device(estimator.device, estimator._make_layout(1, 1))
         self._checkpoint = None if partial else _checkpoint_of(estimator)
         random_state = _random_state_of(estimator, self._checkpoint)
         self._attributes, self._training, self._validation = estimator._training_data(
