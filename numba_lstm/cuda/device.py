@@ -55,16 +55,19 @@ def multiprocessors() -> int:
     return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 
-def free_memory() -> int:
-    """Bytes that may still be allocated on the device."""
+def free_memory(wanted: float = 0) -> int:
+    """Bytes that may still be allocated on the device, of which so many are wanted."""
     if config.ENABLE_CUDASIM:
         return 2**30
-    # Arrays of the last fit may wait for Python's garbage collector, which knows nothing of the
-    # device's memory, and then for Numba, which frees up to a fifth of it only when it must.
-    gc.collect()
     context = cuda.current_context()
-    context.memory_manager.deallocations.clear()
-    return int(context.get_memory_info().free)
+    free = int(context.get_memory_info().free)
+    if free < wanted:
+        # Arrays of the last fit may wait for Python's garbage collector, which knows nothing of
+        # the device's memory, and then for Numba, which keeps up to a fifth of it until it must.
+        gc.collect()
+        context.memory_manager.deallocations.clear()
+        free = int(context.get_memory_info().free)
+    return free
 
 
 def why_not() -> str | None:
