@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
+import os
 from collections.abc import Callable
 
 from numba import config, cuda
@@ -17,6 +19,10 @@ __all__ = [
     "multiprocessors",
     "why_not",
 ]
+
+# A grid of few blocks is no news to who fits with small batches, and Numba warns of each anew.
+if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 
 # Of arrays in shared memory, in bytes: four numbers are loaded at a time. The simulator knows
 # no alignment.
@@ -49,11 +55,19 @@ def multiprocessors() -> int:
     return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 
-def free_memory() -> int:
-    """Bytes that may still be allocated on the device."""
+def free_memory(wanted: float = 0) -> int:
+    """Bytes that may still be allocated on the device, of which so many are wanted."""
     if config.ENABLE_CUDASIM:
         return 2**30
-    return int(cuda.current_context().get_memory_info().free)
+    context = cuda.current_context()
+    free = int(context.get_memory_info().free)
+    if free < wanted:
+        # Arrays of the last fit may wait for Python's garbage collector, which knows nothing of
+        # the device's memory, and then for Numba, which keeps up to a fifth of it until it must.
+        gc.collect()
+        context.memory_manager.deallocations.clear()
+        free = int(context.get_memory_info().free)
+    return free
 
 
 def why_not() -> str | None:

@@ -184,7 +184,8 @@ class DeviceEpochs:
 
     def _is_resident(self):
         """Whether the device holds all data at once."""
-        return self._value_bytes() <= _DATA_SHARE * free_memory()
+        n_bytes = self._value_bytes()
+        return n_bytes <= _DATA_SHARE * free_memory(2 * n_bytes)
 
     def _check_memory(self, resident):
         M, layout, itemsize = len(self._models), self._network.layout, self._dtype.itemsize
@@ -195,7 +196,7 @@ class DeviceEpochs:
         needed = workspace_bytes(layout, itemsize, M * steps, M * self._batch_size)
         needed += 6 * M * layout.size * itemsize + 3 * _SPAN_BYTES
         needed += self._value_bytes() if resident else 0
-        if needed > (free := free_memory()):
+        if needed > (free := free_memory(needed)):
             raise MemoryError(
                 f"A batch of {self._batch_size} sequences, with up to {steps} time steps, "
                 f"of {M} models needs about {needed / 2**20:,.0f} MiB on the GPU, which has "

@@ -67,7 +67,7 @@ def test_what_diverges_goes_back_as_on_the_cpu():
 
 
 def test_too_little_memory_is_said_before_any_work(monkeypatch):
-    monkeypatch.setattr(epochs, "free_memory", lambda: 1000)
+    monkeypatch.setattr(epochs, "free_memory", lambda wanted: 1000)
     model = LSTMRegressor(**SHARED, device="cuda")
     with pytest.raises(MemoryError, match="smaller batch_size"):
         model.fit(*data())
