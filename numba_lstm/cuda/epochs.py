@@ -67,6 +67,7 @@ class DeviceEpochs:
             network.loss_parameter,
             *(self._stack("mean"), self._stack("inverse_scale")),
             stream=self._stream,
+            batch_size=batch_size,
         )
         M, P = len(models), network.layout.size
         self._theta = cuda.to_device(np.stack([model.theta for model in models]))

@@ -15,6 +15,7 @@ from numba_lstm.cuda.recurrent import make_backward, make_forward
 class Layers(Frame):
     """All cells of a network, and what lies between its layers."""
 
+    batch_size: int | None
     _mean: Any
     _inverse_scale: Any
     _d_pooled: Any
@@ -45,7 +46,8 @@ class Layers(Frame):
     def _kind(self, batch, k, **options):
         """What the kernels of a cell are compiled for."""
         H, dtype = self.layout.cells[k].hidden_size, self.dtype.name
-        NB = sequences_of_block(H, dtype, batch.n_sequences, batch.n_models, multiprocessors())
+        B = self.batch_size or batch.n_sequences
+        NB = sequences_of_block(H, dtype, B, batch.n_models, multiprocessors())
         X = options.pop("X", 0)
         return Kind(dtype, H, X, NB, **options, varied=self.varied, peephole=self.peephole)
 

@@ -93,7 +93,7 @@ class Outputs(Frame):
         K, width, M1 = layout.n_outputs, layout.head_inputs, layout.head_size
         self.gram(grad, (-1, "W"), d_out, self._pooled, K, width, bounds, most)
         self.sums(grad, (-1, "b"), d_out, K, bounds, most)
-        d = self.work.matrix("d_head", n, width)
+        d = self._of_head("d_head", n, width)
         times(d, d_out, theta, at[-1, "W"], K, width, bounds, most, stream=self.stream)
         if not M1:
             return d
@@ -102,13 +102,17 @@ class Outputs(Frame):
         seen, width = self._seen(batch), layout.widths[-1]
         self.gram(grad, (-1, "W_1"), seen, d, width, M1, bounds, most)
         self.sums(grad, (-1, "b_1"), d, M1, bounds, most)
-        d_seen = self.work.matrix("d_seen", n, width)
+        d_seen = self._of_head("d_seen", n, width)
         times(
             *(d_seen, d, theta, at[-1, "W_1"], M1, width, bounds, most),
             transposed=True,
             stream=self.stream,
         )
         return d_seen
+
+    def _of_head(self, name, n, width):
+        """A matrix of the head's rows; of sequences exactly, which grids are made for."""
+        return (self.work.rows if self.per_step else self.work.matrix)(name, n, width)
 
     def _seen(self, batch):
         """What the head sees, after a forward pass."""

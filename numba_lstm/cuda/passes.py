@@ -33,6 +33,8 @@ class Passes(Layers, Outputs):
         Standardisation of each model's inputs.
     stream : stream
         Where everything is launched.
+    batch_size : int, optional
+        Sequences of most batches: for a smaller one no kernels of its own are compiled.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Passes(Layers, Outputs):
         mean: Any,
         inverse_scale: Any,
         stream: Any = 0,
+        batch_size: int | None = None,
     ) -> None:
         super().__init__(layout, dtype, per_step, stream)
+        self.batch_size = batch_size
         self._loss, self._loss_parameter = loss, loss_parameter
         self._mean, self._inverse_scale = mean, inverse_scale
 
