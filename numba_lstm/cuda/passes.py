@@ -28,6 +28,17 @@ from numba_lstm.parameters import Layout
 _FEW_INPUTS = 33
 
 
+def is_fused(X: int, H: int) -> bool:
+    """Whether the recurrence multiplies X columns of inputs itself."""
+    return min(_FEW_INPUTS, H) >= X
+
+
+def sequences_of_block(H: int, dtype: str, B: int, M: int, n_multiprocessors: int) -> int:
+    """Sequences of a block: as few as there are multiprocessors for."""
+    most = most_sequences(H, dtype)
+    return next((n for n in (1, 2) if M * -(-B // n) <= n_multiprocessors or n == most), most)
+
+
 class DeviceBatch(NamedTuple):
     """B sequences for each of M models, on the device.
 
@@ -223,9 +234,7 @@ class Passes:
     def _kind(self, batch, k, **options):
         """What the kernels of a cell are compiled for."""
         H, dtype = self.layout.cells[k].hidden_size, self.dtype.name
-        M, B, most = batch.n_models, batch.n_sequences, most_sequences(H, self.dtype.name)
-        # As few sequences a block as there are multiprocessors for.
-        NB = next((n for n in (1, 2) if M * -(-B // n) <= multiprocessors() or n == most), most)
+        NB = sequences_of_block(H, dtype, batch.n_sequences, batch.n_models, multiprocessors())
         X = options.pop("X", 0)
         return Kind(dtype, H, X, NB, **options, varied=self._varied, peephole=self._peephole)
 
@@ -237,7 +246,7 @@ class Passes:
         c = self.of_cell("c", batch, k) if keeps else xh
         y = self.outs(batch, cell.layer) if every_step else xh
         h_end, end_column = self.h_end(batch, k)
-        fused = min(_FEW_INPUTS, H) >= X
+        fused = is_fused(X, H)
         kind = self._kind(
             *(batch, k),
             X=X if fused else 0,
