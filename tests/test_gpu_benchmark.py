@@ -90,11 +90,11 @@ def test_what_is_missing_is_said(monkeypatch):
     from numba_lstm.cuda import device
 
     monkeypatch.setattr(device, "why_not", lambda: "it is not here")
-    with pytest.raises(SystemExit, match="it is not here.*--count needs none"):
+    with pytest.raises(SystemExit, match=r"it is not here.*--count needs none"):
         gpu.main([])
     monkeypatch.setattr(device, "why_not", lambda: None)
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match="PyTorch is not installed.*--alone"):
+    with pytest.raises(SystemExit, match=r"PyTorch is not installed.*--alone"):
         gpu.main([])
     assert gpu.missing(gpu.parse(["--alone"])) is None
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: name)
