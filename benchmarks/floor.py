@@ -257,7 +257,8 @@ def product(n_a, n_b):
     tile = products._tile_of_gram(dtype, n_a, n_b)
     signature = next(case[2] for case in products.compile_cases() if case[0].startswith("gram"))
     text, _ = sass.compile_kernel(make_product(dtype, GRAM, tile), signature, tile.threads)
-    loop = sass.time_loop(text)
+    whole = tile.high * tile.wide * tile.depth  # of what shared memory holds at a time
+    loop = sass.time_loop(text, lambda ffma: whole // ffma)
     return len(loop) / sum(one.name == "FFMA" for one in loop), tile
 
 
