@@ -9,7 +9,7 @@ from numba import config
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import floor, gpu, sass
+from benchmarks import floor, gpu, gpu_tables, sass
 
 # A loop as nvdisasm prints it: a division's slow path, a loop within the loop, a barrier.
 DISASSEMBLY = """
@@ -48,26 +48,28 @@ def answers(ours, torch, tf32):
 
 
 def test_the_table_has_medians_and_says_what_is_lost(capsys, monkeypatch):
-    monkeypatch.setattr(gpu, "RED", "<red>")
-    monkeypatch.setattr(gpu, "PLAIN", "</red>")
-    rows = gpu.summarise(answers([1, 2, 9], [4, 4, 9], [1, 1, 1]), {(64, 100, 16, 64): 5e-5})
+    monkeypatch.setattr(gpu_tables, "RED", "<red>")
+    monkeypatch.setattr(gpu_tables, "PLAIN", "</red>")
+    rows = gpu_tables.summarise(
+        answers([1, 2, 9], [4, 4, 9], [1, 1, 1]), {(64, 100, 16, 64): 5e-5}
+    )
     row = rows[64, 100, 16, 64]
     assert row["ratio"] == pytest.approx(2)
     assert row["ratio_tf32"] == pytest.approx(0.5)
     assert row["spread"] == pytest.approx((1, 4))
-    assert gpu.table("A title", rows) == pytest.approx(2)
+    assert gpu_tables.table("A title", rows) == pytest.approx(2)
     line = capsys.readouterr().out.splitlines()[-2]
     assert line.startswith("<red>64, 100, 16, 64")
     assert "2.000 (1.000)" in line
     assert line.split()[-2:] == ["1.00", "0.50</red>"]  # microseconds of a time step
-    won = gpu.summarise(answers([1], [4], [2]), {})
-    gpu.table("A title", won)
+    won = gpu_tables.summarise(answers([1], [4], [2]), {})
+    gpu_tables.table("A title", won)
     assert "<red>" not in capsys.readouterr().out
 
 
 def test_the_table_without_torch(capsys):
-    rows = gpu.summarise(answers([1], [], []), {})
-    assert gpu.table("A title", rows) is None
+    rows = gpu_tables.summarise(answers([1], [], []), {})
+    assert gpu_tables.table("A title", rows) is None
     assert "64, 100, 16, 64" in capsys.readouterr().out
 
 
