@@ -8,7 +8,13 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-WORKERS = {"ours": "ours.py", "torch": "pytorch.py", "onnxruntime": "onnx_runtime.py"}
+WORKERS = {
+    "ours": "ours.py",
+    "torch": "pytorch.py",
+    "onnxruntime": "onnx_runtime.py",
+    "ours on the GPU": "gpu_ours.py",
+    "torch on the GPU": "gpu_torch.py",
+}
 
 
 class Worker:

@@ -282,6 +282,116 @@ def deployment():
     plt.close(figure)
 
 
+def _grid(axes, x, y, columns, rows, size, colours, **options):
+    """Squares, filled row by row from above; ``colours`` has what is asked for [row][column]."""
+    for row in range(rows):
+        for column in range(columns):
+            place = x + column * size, y - (row + 1) * size
+            colour = colours(row, column)
+            if isinstance(colour, str | tuple):
+                colour = [colour]
+            for k, one in enumerate(colour):  # stripes: a sum of several threads
+                width = size / len(colour)
+                corner = place[0] + k * width, place[1]
+                axes.add_patch(plt.Rectangle(corner, width, size, color=one, lw=0))
+            axes.add_patch(plt.Rectangle(place, size, size, fill=False, ec="white", lw=0.8))
+
+
+def _arrow(axes, begin, end, **style):
+    style = {"arrowstyle": "-|>", "color": "#707070", "lw": 1, "shrinkA": 0, "shrinkB": 0} | style
+    axes.annotate("", end, begin, arrowprops=style)
+
+
+def gpu():
+    """Who holds what in the kernels of the recurrence."""
+    four = ["#2066a8", "#8cc5e3", "#e69f4c", "#c03b2b"]
+    sixteen = [tuple(colour) for colour in plt.get_cmap("viridis")(np.linspace(0.05, 0.95, 16))]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 6.6), layout="constrained")
+    for axes in (left, right):
+        axes.set(xlim=(0, 10), ylim=(0, 12.2), xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    small = {"fontsize": 9, "color": "#404040"}
+
+    left.set_title("Forward: four threads share a unit")
+    _grid(left, 2, 11.2, 12, 4, 0.5, lambda _, k: four[k % 4])
+    for x, text in ((2.75, "$x_t$"), (3.75, "1"), (6, "$h_{t-1}$")):
+        left.text(x, 11.35, text, ha="center")
+    left.text(
+        1.85,
+        10.2,
+        "shared memory:\na row for each\nof 4 sequences",
+        ha="right",
+        va="center",
+        **small,
+    )
+    for s in range(4):
+        x = 2.05 + 2.05 * s
+        _arrow(left, (2.25 + 0.5 * s + 2, 9.15), (x + 0.6, 8.5), color=four[s])
+        left.text(x + 0.6, 8.15, f"thread {s}", ha="center", **small)
+        _grid(left, x, 8, 3, 4, 0.4, lambda *_, s=s: four[s])
+        _arrow(left, (x + 0.6, 6.35), (x + 0.6, 5.85))
+        _grid(left, x - 0.2, 5.8, 4, 4, 0.4, lambda *_, s=s: four[s])
+        for other in range(4):
+            end = 2.05 + 2.05 * other + 0.6
+            _arrow(left, (x - 0.2 + 0.4 * (other + 0.5), 4.15), (end, 3.25), color=four[s], lw=0.9)
+        _grid(left, x + 0.4, 3.2, 1, 4, 0.4, lambda *_: four)
+        _arrow(left, (x + 0.6, 1.55), (x + 0.6, 1.05))
+        left.text(x + 0.6, 0.75, f"$c_t, h_t$ of\nsequence {s}", ha="center", va="center", **small)
+    for y, text in (
+        (7.2, "registers:\ni, f, g, o of every\nfourth input"),
+        (5, "sums, by gate\nand sequence"),
+        (3.7, "shuffles"),
+        (2.4, "one sequence,\nall gates, all inputs"),
+    ):
+        left.text(1.7, y, text, ha="right", va="center", **small)
+    left.plot([9.5, 9.95, 9.95], [0.75, 0.75, 10.2], color="#707070", lw=1)
+    _arrow(left, (9.97, 10.2), (8.05, 10.2))
+    left.text(8.25, 10.4, "the other copy,\nthen a barrier", **small)
+
+    right.set_title("Backward: sixteen threads share four units")
+    _grid(right, 0.6, 11.2, 32, 4, 0.275, lambda _, k: sixteen[k % 16])
+    right.text(5, 11.35, "$da_{t+1}$: 4H gradients of 4 sequences", ha="center")
+    for s in range(16):
+        x = 0.7 + 0.56 * s
+        _arrow(right, (0.74 + 0.275 * (s + 8), 10.05), (x + 0.2, 8.5), color=sixteen[s], lw=0.8)
+        right.text(x + 0.2, 8.15, s, ha="center", **small)
+        _grid(right, x, 8, 2, 4, 0.2, lambda *_, s=s: sixteen[s])
+        _arrow(right, (x + 0.2, 7.15), (x + 0.2, 6.65), lw=0.8)
+        _grid(right, x, 6.6, 4, 4, 0.11, lambda *_, s=s: sixteen[s])
+        _arrow(right, (x + 0.2, 6.1), (3.4 + 0.2 * s, 4.75), color=sixteen[s], lw=0.8)
+    right.text(0.65, 8.75, "thread", ha="right", **small)
+    right.text(9.75, 7.6, "$W_h$", va="center", **small)
+    right.text(9.75, 6.35, "sums", va="center", **small)
+    right.text(2.1, 5.3, "shuffles", ha="right", va="center", **small)
+    _grid(right, 3.4, 4.7, 4, 4, 0.75, lambda *_: sixteen)
+    for row in range(4):
+        for column in range(4):
+            right.text(
+                *(3.775 + 0.75 * column, 4.325 - 0.75 * row, row * 4 + column),
+                ha="center", va="center", fontsize=9, color="white", fontweight="bold",
+            )  # fmt: skip
+    right.text(3.3, 3.2, "sequence", ha="right", va="center", rotation=90, **small)
+    right.text(4.15, 1.35, "unit", ha="center", **small)
+    right.text(
+        6.65,
+        3.2,
+        "a thread has one unit\nof one sequence:\n$dh_t$, all inputs",
+        va="center",
+        **small,
+    )
+    _arrow(right, (4.9, 1.6), (4.9, 1.05))
+    right.text(
+        4.9,
+        0.75,
+        "$da_t$ and $dc_{t-1}$, to the other copy and to memory",
+        ha="center",
+        va="center",
+        **small,
+    )
+    figure.savefig(IMAGES / "gpu.png")
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     readme()
@@ -291,3 +401,4 @@ if __name__ == "__main__":
     streaming()
     lbfgs()
     deployment()
+    gpu()

@@ -36,9 +36,16 @@ def median_seconds(function: Callable[[], None], goal: float) -> float:
 
 def serve(tasks: dict[str, Callable], packages: list[str]) -> None:
     """Answer peers.py's requests, one JSON line each, until it closes the pipe."""
-    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions = {name: _version(name) for name in packages}
     print(json.dumps(versions), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         task = request.pop("task")
         print(json.dumps(tasks[task](**request)), flush=True)
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
+        return "not installed"
