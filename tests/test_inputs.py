@@ -279,7 +279,7 @@ PARAMETERS = {
     "cell_clip": (0.0, "cell_clip"),
     "forget_bias": ("one", "forget_bias"),
     "peephole": ("yes", "peephole"),
-    "device": ("cuda", "device='cuda': this version runs on the CPU only"),
+    "device": ("gpu", "device='gpu'"),
     "dtype": ("float16", "dtype='float16': .* 'float32' or 'float64'"),
     "n_jobs": (0, "n_jobs=0"),
     "loss": ("l2", "loss"),
