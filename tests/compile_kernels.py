@@ -34,7 +34,6 @@ TAKEN = {
     "spilled": r"(\d+) bytes spill stores",
     "reloaded": r"(\d+) bytes spill loads",
     "stack": r"(\d+) bytes stack frame",
-    "shared": r"(\d+) bytes smem",
 }
 WRITTEN = {"local": r"\b(?:ld|st)\.local\b", "float64": r"\.f64\b", "atomic": r"\b(?:atom|red)\."}
 
@@ -75,6 +74,7 @@ def through_ptxas(ptxas, ptx, capability):
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
         target = "-arch=sm_{}{}".format(*capability)
+        # To be linked, as numba-cuda does it; whole programs would need fewer registers.
         command = [ptxas, "-c", "-v", target, str(path), "-o", str(path.with_suffix(".cubin"))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -112,6 +112,9 @@ def compiled():
 def finish(result, ptx, ptxas):
     """Add what is found in the PTX, and by ptxas."""
     result |= {key: len(re.findall(pattern, ptx)) for key, pattern in WRITTEN.items()}
+    # ptxas counts what is in shared memory only for whole programs.
+    arrays = re.findall(r"\.shared \.align \d+ \.b8 \w+\[(\d+)\]", ptx)
+    result["shared"] = sum(map(int, arrays))
     if ptxas:
         result |= through_ptxas(ptxas, ptx, result["target"])
     return result

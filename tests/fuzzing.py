@@ -57,7 +57,7 @@ WRONG = {
     "dropout": [1.0, -0.1, "much"],
     "missing": ["ignore"],
     "n_jobs": [0, "two"],
-    "device": ["cuda"],
+    "device": ["gpu"],
     "random_state": ["seed", -1],
 }
 

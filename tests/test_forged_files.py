@@ -60,7 +60,7 @@ CHANGES_OF_PARAMETERS = [
     ({"peephole": True}, "peephole=True"),
     ({"peephole": 1}, "peephole"),
     ({"solver": "evil"}, "solver"),
-    ({"device": "cuda"}, "device"),
+    ({"device": "gpu"}, "device"),
     ({"unknown": 1}, "unknown"),
     ({"alpha": -1.0}, "alpha"),
     ({"random_state": -1}, "random_state"),
