@@ -34,12 +34,25 @@ KINDS = {
 
 
 def pytest_collection_modifyitems(items):
-    """Without the JIT only tests of tiny shapes end in this life."""
+    """Without the JIT only tests of tiny shapes end in this life; some need a GPU."""
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu and (reason := why_no_gpu()):
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason=reason))
     if not JIT:
         skip = pytest.mark.skip(reason="too slow without the JIT")
         for item in items:
             if "nojit" not in item.keywords:
                 item.add_marker(skip)
+
+
+def why_no_gpu():
+    """Why nothing can run on a GPU here; None if it can."""
+    if config.ENABLE_CUDASIM:
+        return "a simulator is no GPU"
+    from numba_lstm.cuda.device import why_not
+
+    return why_not()
 
 
 class Problem:

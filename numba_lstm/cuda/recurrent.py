@@ -32,8 +32,142 @@ from numba_lstm.cuda.exchange import make_collect, make_collect_unit
 from numba_lstm.cuda.kinds import CHUNK, Kind, most_sequences, share
 from numba_lstm.cuda.registers import make_hold, make_multiply, make_zeros
 
+<<<<<<< HEAD
 # An index that cannot be negative: of others Numba checks whether they count from the end.
 u = np.uint64
+=======
+# Inputs that are multiplied at a time, of those whose weights are not held.
+_CHUNK = 4
+_ALL = 0xFFFFFFFF  # lanes of a warp
+
+
+class Kind(NamedTuple):
+    """What a kernel is compiled for.
+
+    Attributes
+    ----------
+    dtype : str
+        "float32" or "float64".
+    H : int
+        Hidden units.
+    X : int
+        Columns of inputs, the bias's 1 included, that are multiplied with their weights here;
+        0 if pre-activations are given.
+    NB : int
+        Sequences of a block: 1, 2 or 4.
+    keeps : bool
+        Whether gates, cells and h_{t-1} of each step are kept, for a gradient.
+    every_step : bool
+        Whether h_t of each step is written, or read its gradient.
+    begins : bool
+        Whether there are states to begin with.
+    learned : bool
+        Whether there are none and those in theta take their place.
+    passes : bool
+        Whether gradients of the state go in at the end and come out at the beginning.
+    masked : bool
+        Whether h_{t-1} is multiplied by a mask.
+    varied : bool
+        Whether there are peepholes, a limit or coupled gates.
+    peephole : bool
+        Whether there are peepholes.
+    """
+
+    dtype: str
+    H: int
+    X: int
+    NB: int
+    keeps: bool = False
+    every_step: bool = False
+    begins: bool = False
+    learned: bool = False
+    passes: bool = False
+    masked: bool = False
+    varied: bool = False
+    peephole: bool = False
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block: whole warps."""
+        return 4 * (-(-self.H // 8) * 8)
+
+
+def most_sequences(H: int, dtype: str) -> int:
+    """Sequences of a block at most: 4, but where shared memory holds da of two only."""
+    return 4 if H <= 128 or dtype == "float32" else 2
+
+
+class Share(NamedTuple):
+    """How the inputs of a thread are divided up.
+
+    Attributes
+    ----------
+    held : int
+        Those whose weights stay in registers.
+    chunks, rest : int
+        Chunks of others, and others still.
+    sure : int
+        Inputs that each thread has; of one more, the last, only some have it.
+    """
+
+    held: int
+    chunks: int
+    rest: int
+    sure: int
+
+    @property
+    def total(self) -> int:
+        """Inputs of a thread."""
+        return self.held + _CHUNK * self.chunks + self.rest
+
+
+def share(kind: Kind, n_inputs: int, lanes: int) -> Share:
+    """Divide inputs up between registers and memory.
+
+    A multiprocessor has 65,536 registers, and a thread at most 255; what else a thread needs
+    was read off ptxas for all kinds that the tests compile.
+    """
+    words = 1 if kind.dtype == "float32" else 2
+    registers = min(255, 65_536 // kind.threads // 8 * 8)
+    other = 44 + words * (6 + 4 * kind.NB) + 8 * (kind.varied + kind.masked)
+    if kind.dtype == "float64":
+        other += 32 + 96 * (kind.varied and kind.masked)
+    most = max(0, registers - other) // (4 * words)
+    total, sure = -(-n_inputs // lanes), n_inputs // lanes
+    if total <= most:
+        return Share(total, 0, 0, sure)
+    # A chunk's weights need registers, too.
+    held = min(sure, max(0, most - _CHUNK))
+    chunks = (sure - held) // _CHUNK
+    return Share(held, chunks, total - held - _CHUNK * chunks, sure)
+
+
+@device_function
+def _fold(a, b, bit, lanes):
+    """Sum of two threads' a, or where ``bit`` is set of their b."""
+    own = b if bit else a
+    other = a if bit else b
+    return own + cuda.shfl_xor_sync(_ALL, other, lanes)
+
+
+@device_function
+def _own_of_four(a, b, c, d, s, near, far):
+    """Sum over four threads of a, b, c or d, by the thread's number s among them."""
+    odd, late = (s & 1) != 0, (s & 2) != 0
+    return _fold(_fold(a, b, odd, near), _fold(c, d, odd, near), late, far)
+
+
+@device_function
+def _own_of_two(a, b, s, near, far):
+    one = _fold(a, b, (s & 1) != 0, near)
+    return one + cuda.shfl_xor_sync(_ALL, one, far)
+
+
+@device_function
+def _sum_of_one(a, near, far):
+    one = a + cuda.shfl_xor_sync(_ALL, a, near)
+    return one + cuda.shfl_xor_sync(_ALL, one, far)
+>>>>>>> gpu-ci
 
 
 @functools.cache
