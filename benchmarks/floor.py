@@ -227,7 +227,7 @@ class Floor(NamedTuple):
 
 def floor(which, B, F, H, M=1, keeps=False, dtype="float32", chip=H200, NB=None):
     """Floor of the recurrence of one layer with biases: B sequences each of M models."""
-    from numba_lstm.cuda.passes import is_fused, sequences_of_block
+    from numba_lstm.cuda.kinds import is_fused, sequences_of_block
     from numba_lstm.cuda.recurrent import Kind
 
     NB = NB or sequences_of_block(H, dtype, B, M, chip.multiprocessors)

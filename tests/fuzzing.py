@@ -57,11 +57,7 @@ WRONG = {
     "dropout": [1.0, -0.1, "much"],
     "missing": ["ignore"],
     "n_jobs": [0, "two"],
-<<<<<<< HEAD
     "device": ["gpu", None],
-=======
-    "device": ["gpu"],
->>>>>>> gpu-ci
     "random_state": ["seed", -1],
 }
 

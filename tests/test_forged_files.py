@@ -60,11 +60,7 @@ CHANGES_OF_PARAMETERS = [
     ({"peephole": True}, "peephole=True"),
     ({"peephole": 1}, "peephole"),
     ({"solver": "evil"}, "solver"),
-<<<<<<< HEAD
     ({"device": "tpu"}, "device"),
-=======
-    ({"device": "gpu"}, "device"),
->>>>>>> gpu-ci
     ({"unknown": 1}, "unknown"),
     ({"alpha": -1.0}, "alpha"),
     ({"random_state": -1}, "random_state"),

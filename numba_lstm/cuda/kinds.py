@@ -101,6 +101,8 @@ def share(kind: Kind, n_inputs: int, lanes: int) -> Share:
     words = 1 if kind.dtype == "float32" else 2
     registers = min(255, 65_536 // kind.threads // 8 * 8)
     other = 44 + words * (6 + 4 * kind.NB) + 8 * (kind.varied + kind.masked)
+    if kind.dtype == "float64":
+        other += 32 + 96 * (kind.varied and kind.masked)
     most = max(0, registers - other) // (4 * words)
     total, sure = -(-n_inputs // lanes), n_inputs // lanes
     if total <= most:
