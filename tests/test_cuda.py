@@ -16,13 +16,8 @@ HERE = Path(__file__).parent
 
 # Bytes of a thread's registers that are written to memory, at most, of layers of so many units.
 ALLOWED_SPILLS = {
-    ("backward", "float32", 64): 12,  # with peepholes and masks, before sm_90
-    ("forward", "float64", 128): 16,
-    ("backward", "float32", 128): 16,
-    ("backward", "float32", 256): 128,
-    ("backward", "float64", 128): 32,
-    ("forward", "float64", 256): 16,
-    ("backward", "float64", 256): 320,
+    ("backward", "float64", 128): 16,
+    ("backward", "float64", 256): 192,
 }
 
 FEWEST_TESTS = 180  # of the simulator

@@ -29,7 +29,7 @@ from numba_lstm.activations import tanh
 from numba_lstm.cell import cell_backward, cell_forward
 from numba_lstm.cuda.device import ALIGNMENT, cuda, kernel
 from numba_lstm.cuda.exchange import make_collect, make_collect_unit
-from numba_lstm.cuda.kinds import CHUNK, Kind, most_sequences, share
+from numba_lstm.cuda.kinds import CHUNK, Kind, share
 from numba_lstm.cuda.registers import make_hold, make_multiply, make_zeros
 
 # An index that cannot be negative: of others Numba checks whether they count from the end.
@@ -363,16 +363,16 @@ def _held_product(kind, parts, lanes):
 
 def compile_cases() -> list[tuple[str, Callable, tuple, int]]:
     """Name, function, signature and threads of a block of kernels of each kind."""
-    kinds = []
-    for dtype in ("float32", "float64"):
-        for NB in (1, 2, 4):
-            kinds.append(Kind(dtype, 64, 17, NB, keeps=True))
-        for H, X in ((8, 2), (32, 5), (37, 6), (64, 5), (128, 33), (128, 0), (256, 0)):
-            NB = most_sequences(H, dtype)
-            kinds.append(Kind(dtype, H, X, NB))
-            kinds.append(Kind(dtype, H, X, NB, True, True))
+    kinds = [
+        *(Kind("float32", 64, 17, NB, keeps=True) for NB in (1, 2, 4)),
+        *(Kind("float32", 32, 5, 4, True, True), Kind("float32", 37, 6, 4)),
+        *(Kind("float32", 128, 33, 4, True, True), Kind("float32", 128, 0, 4)),
+        *(Kind("float32", 256, 0, 4, True, True), Kind("float64", 64, 17, 4, keeps=True)),
+        *(Kind("float64", 128, 33, 4, True, True), Kind("float64", 256, 0, 2, True, True)),
+    ]
+    for dtype in "float32", "float64":
         kinds.append(Kind(dtype, 64, 17, 4, True, True, True, False, True, True, True, True))
-        kinds.append(Kind(dtype, 64, 0, 4, True, True, False, True, False, True, True, False))
+    kinds.append(Kind("float32", 64, 0, 4, True, True, False, True, False, True, True, False))
     size, flag, first = types.int64, types.boolean, types.Array(types.int64, 1, "C")
     cases = []
     for kind in kinds:
