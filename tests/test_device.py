@@ -80,7 +80,7 @@ def test_a_model_of_auto_pickles():
 @pytest.mark.parametrize("device", ["gpu", "cuda:0", ""])
 def test_other_names_are_refused(device):
     model = LSTMRegressor(**SMALL, device=device)
-    with pytest.raises(ValueError, match="one of 'cpu', 'cuda' and 'auto'"):
+    with pytest.raises(ValueError, match="device"):
         model.fit(X, VALUES)
     assert not hasattr(model, "theta_")
 
