@@ -124,7 +124,10 @@ class Elsewhere(Network):
         return HostEpochs(self, *arguments)
 
 
-@pytest.mark.parametrize("options", [{}, {"tbptt_steps": 3}, {"stateful": True, "batch_size": 5}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tbptt_steps": 3}, {"stateful": True, "batch_size": 5}, {"memory": "recompute"}],
+)
 def test_a_network_that_runs_its_own_epochs(options, monkeypatch):
     expected = regressor(**options).fit(X, Y).theta_
     monkeypatch.setattr(Elsewhere, "asked", 0)

@@ -107,8 +107,8 @@ class HostEpochs:
 def make_epochs(network: Any, *arguments: Any) -> Epochs:
     """Return what runs the epochs of a network.
 
-    A network on another device says by a method ``epochs`` what runs its own; what goes on
-    from window to window, or batch to batch, is always run from here.
+    A network on another device says by a method ``epochs`` what runs its own; what goes in
+    windows, or goes on from batch to batch, is always run from here.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def make_epochs(network: Any, *arguments: Any) -> Epochs:
         Those of :class:`HostEpochs` that follow, or of ``network.epochs``.
     """
     settings: LoopSettings = arguments[4]
-    carries = settings.stateful or settings.tbptt_steps is not None
+    carries = settings.stateful or settings.tbptt_steps is not None or network.recomputes
     if carries or not hasattr(network, "epochs"):
         return HostEpochs(network, *arguments)
     return network.epochs(*arguments)
