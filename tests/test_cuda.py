@@ -31,7 +31,8 @@ def run(command, **environment):
 @pytest.mark.skipif(config.ENABLE_CUDASIM, reason="this is the simulator")
 def test_kernels_in_the_simulator():
     """All of tests/simulator, in a process that simulates from the beginning."""
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "simulator")]
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore::RuntimeWarning"]
+    command.append(str(HERE / "simulator"))
     done = run(command, NUMBA_ENABLE_CUDASIM="1", NUMBA_DISABLE_JIT="1")
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])

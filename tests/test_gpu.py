@@ -64,13 +64,13 @@ def test_every_option(checks, name, dtype):
 @pytest.mark.parametrize("H", [32, 128, 256])
 def test_results_are_the_same_to_the_last_bit(checks, H, dtype, monkeypatch):
     """A second time, and whatever the number of sequences of a block."""
-    from numba_lstm.cuda import passes
+    from numba_lstm.cuda import layers
 
     case = checks.Case(RAGGED, 16, (H, 64), dtype)
     bits = case.bits()
     assert all(case.bits() == bits for _ in range(3))
     for multiprocessors in 0, 20, 10_000:
-        monkeypatch.setattr(passes, "multiprocessors", lambda n=multiprocessors: n)
+        monkeypatch.setattr(layers, "multiprocessors", lambda n=multiprocessors: n)
         assert case.bits() == bits
 
 

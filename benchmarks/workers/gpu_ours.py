@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.workers.common import data, ragged, serve
 from benchmarks.workers.gpu_clock import QUEUED, Clock
 from numba_lstm import LSTMRegressor, losses
-from numba_lstm.cuda import passes as passes_module
+from numba_lstm.cuda import layers
 from numba_lstm.cuda.device import cuda
 from numba_lstm.cuda.epochs import DeviceEpochs, Model
 from numba_lstm.cuda.network import CudaNetwork
@@ -86,10 +86,10 @@ def recurrences(clock):
     """Lists that the events around each launch of the recurrence are put into."""
     makers = {"forward": "make_forward", "backward": "make_backward"}
     found = {name: [] for name in makers}
-    before = {maker: getattr(passes_module, maker) for maker in makers.values()}
+    before = {maker: getattr(layers, maker) for maker in makers.values()}
     for name, maker in makers.items():
         setattr(
-            passes_module,
+            layers,
             maker,
             lambda kind, name=name, maker=maker: _Timed(before[maker](kind), clock, found[name]),
         )
@@ -97,7 +97,7 @@ def recurrences(clock):
         yield found
     finally:
         for maker, function in before.items():
-            setattr(passes_module, maker, function)
+            setattr(layers, maker, function)
 
 
 def problem(B, T, F, H, is_ragged=False):

@@ -4,7 +4,7 @@ import gpu_checks
 import pytest
 import test_gpu
 
-from numba_lstm.cuda import passes
+from numba_lstm.cuda import layers
 
 pytestmark = pytest.mark.nojit
 
@@ -27,7 +27,7 @@ def test_results_are_the_same_to_the_last_bit(dtype, monkeypatch):
     case = gpu_checks.Case([3, 2, 2, 1, 1], 2, (9,), dtype)
     bits = case.bits()
     for multiprocessors in 0, 3, 10_000:  # 4, 2 and 1 sequences a block
-        monkeypatch.setattr(passes, "multiprocessors", lambda n=multiprocessors: n)
+        monkeypatch.setattr(layers, "multiprocessors", lambda n=multiprocessors: n)
         assert case.bits() == bits
 
 

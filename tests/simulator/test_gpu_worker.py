@@ -34,7 +34,7 @@ def test_times(task, names, monkeypatch):
     found = getattr(gpu_ours, task)(B=2, T=1, F=1, H=2, goal=0)
     assert set(found) == {"caller", "device"} | names
     assert found["caller"] > 0
-    assert gpu_ours.passes_module.make_forward.__module__ == "numba_lstm.cuda.recurrent"
+    assert gpu_ours.layers.make_forward.__module__ == "numba_lstm.cuda.recurrent"
 
 
 def test_many_models():
