@@ -437,3 +437,9 @@ def test_half_given_validation_data():
 def test_messages_name_what_is_needed():
     with pytest.raises(ValueError, match=re.escape("(n_samples, n_timesteps, n_features)")):
         check_sequences(np.zeros((2, 2, 2, 2)))
+
+
+def test_a_score_of_nothing_is_refused():
+    model = LSTMClassifier(2, max_iter=1, random_state=0).fit(X, np.arange(len(X)) % 2)
+    with pytest.raises(ValueError, match="(?i)weights .* zero"):  # scikit-learn 1.9 says it
+        model.score(X, np.arange(len(X)) % 2, sample_weight=np.zeros(len(X)))

@@ -388,15 +388,13 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Raises
         ------
         ValueError
-            If X or y does not fit.
+            If X or y does not fit, or the weights sum to zero.
         """
         check_is_fitted(self)
-        from sklearn.metrics import accuracy_score
-
         found = self.predict(X, times=times)
         if not self._targets.per_step:
             with np.errstate(invalid="ignore"):  # it casts infinity before it refuses it
-                return accuracy_score(y, found, sample_weight=sample_weight)
+                return _accuracy(y, found, sample_weight)
         predicted = np.concatenate(list(found))
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
@@ -408,7 +406,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             truth = truth[known]
         else:
             truth, known = flat_labels(y, sequences, True)
-        return accuracy_score(truth, predicted[known], sample_weight=weight[known])
+        return _accuracy(truth, predicted[known], weight[known])
 
     def _decode(self, out: np.ndarray) -> np.ndarray:
         if self._targets.multilabel:
@@ -474,6 +472,18 @@ def _probabilities(out: np.ndarray, softmax: Any = softmax, sigmoid: Any = expit
     if out.shape[1] > 1:
         return softmax(out, axis=1)
     return np.hstack([sigmoid(-out), sigmoid(out)])
+
+
+def _accuracy(truth, predicted, weight):
+    """Weighted share of right labels."""
+    from sklearn.metrics import accuracy_score
+
+    try:
+        return accuracy_score(truth, predicted, sample_weight=weight)
+    except ZeroDivisionError as error:
+        raise ValueError(
+            "The weights of what is to be scored sum to zero, so that there is no mean of it."
+        ) from error
 
 
 def _log_probabilities(out: np.ndarray) -> np.ndarray:
