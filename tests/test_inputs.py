@@ -441,5 +441,6 @@ def test_messages_name_what_is_needed():
 
 def test_a_score_of_nothing_is_refused():
     model = LSTMClassifier(2, max_iter=1, random_state=0).fit(X, np.arange(len(X)) % 2)
-    with pytest.raises(ValueError, match="(?i)weights .* zero"):  # scikit-learn 1.9 says it
+    # scikit-learn 1.9 says so itself.
+    with pytest.raises(ValueError, match="zero"):
         model.score(X, np.arange(len(X)) % 2, sample_weight=np.zeros(len(X)))
