@@ -6,6 +6,7 @@ Everything that trains a network, whatever the optimiser, calls the one
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numba_lstm.base_network import BaseNetwork
 from numba_lstm.cpu import parallel
 from numba_lstm.cpu.allocation import GAP, NOTHING, Needs
 from numba_lstm.cpu.arguments import Inputs, Targets
+from numba_lstm.cpu.pace import Pace, paces
 from numba_lstm.cpu.plan import packed_rows, plan
 from numba_lstm.cpu.table import CELL, HEAD, part_of_cell
 from numba_lstm.cpu.workspace import Buffers
@@ -46,6 +48,7 @@ class Network(BaseNetwork):
         self.n_threads = n_threads
         self._ends_last = layout.pooling == "last"
         self._buffers = Buffers(layout, self.dtype, self.per_step)
+        self._paces = paces(layout, self.dtype.char, n_threads)
 
     def loss_and_grad_of_window(
         self,
@@ -81,7 +84,7 @@ class Network(BaseNetwork):
         targets = Targets(y, weight, self.loss, self.loss_parameter)
         n_waves = -(-(len(cut.blocks) - 1) // cut.wave)
         self._run(
-            *(parallel.LOSS_AND_GRAD, 1 + 2 * n_waves, cut.wave, theta),
+            *(parallel.LOSS_AND_GRAD, 1 + 2 * n_waves, cut.wave, int(cut.ends[-1]), theta),
             *(grad, work, inputs, cut.blocks, cut.wave, self.per_step, targets),
         )
         if end is not None:
@@ -129,7 +132,7 @@ class Network(BaseNetwork):
         if state is not None:
             self._put(work, state, CELL.h_0, CELL.c_0)
         self._run(
-            *(parallel.PREDICT, 2, n_tasks, theta),
+            *(parallel.PREDICT, 2, n_tasks, S, theta),
             *(work, inputs, cut.blocks, self.per_step),
         )
         if state is not None:
@@ -170,7 +173,7 @@ class Network(BaseNetwork):
         needs = Needs("states")
         work = self._buffers.room(needs, S, B, S, n_tasks)
         self._draw(work, NOTHING, B, 0, 0)
-        self._run(parallel.STATES, 2, n_tasks, theta, work, inputs, cut.blocks, True)
+        self._run(parallel.STATES, 2, n_tasks, S, theta, work, inputs, cut.blocks, True)
         rows = packed_rows(batch.lengths, cut.blocks)
         layer = range(len(self.layout.hidden_sizes))[layer]
         parts: list[list[np.ndarray]] = [[], [], []]
@@ -188,13 +191,21 @@ class Network(BaseNetwork):
         h, c, gates = (np.concatenate(part, axis=-1) for part in parts)
         return States(h, c, gates.reshape(len(rows), -1))
 
-    def _run(self, tasks, n_stages, n_tasks, theta, *arguments):
+    def _run(self, tasks, n_stages, n_tasks, n_steps, theta, *arguments):
         # Few weights are packed sooner than other threads are woken.
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
-        parallel.run(
-            *(tasks, n_serial, n_stages, n_tasks, self.n_threads, self.dtype.char),
-            *(theta, *arguments),
-        )
+        stages = tasks, n_serial, n_stages, n_tasks
+        arguments = self.dtype.char, theta, *arguments
+        if self.n_threads == 1 or n_tasks == 1:
+            parallel.run(*stages, 1, *arguments)
+            return
+        key = tasks, n_steps.bit_length()
+        pace = self._paces.get(key)
+        if pace is None:
+            pace = self._paces[key] = Pace(self.n_threads)
+        n_threads, began = pace.choose(), time.perf_counter()
+        parallel.run(*stages, n_threads, *arguments)
+        pace.took(n_threads, time.perf_counter() - began, n_steps)
 
     def _draw(self, work, drops, B, seed, first_step):
         """Put what is dropped where the kernels look for it."""

@@ -142,8 +142,9 @@ _COMPUTING = """
     dtype : {"float32", "float64"}, default="float32"
         Precision of the weights and of all arithmetic.
     n_jobs : int or None, default=None
-        Threads. None uses all cores (one inside a joblib worker), -1 all cores, -2 all
-        but one. Results do not depend on it.
+        Threads, at most: while one is faster, on a busy machine, a call takes that one. None
+        means all cores (one inside a joblib worker), -1 all cores, -2 all but one. Results do
+        not depend on it.
     device : {"cpu", "cuda", "auto"}, default="cpu"
         Where ``fit`` and ``predict`` compute: "cuda" is an NVIDIA GPU (``pip install
         "numba-lstm[cuda]"``; layers of up to 256 units), "auto" takes it where it can be used.
