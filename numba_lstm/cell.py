@@ -69,8 +69,8 @@ from numba_lstm.vectors import at_least, at_most, constant, where_inside
 
 
 @helper(inline=True)
-def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
-    """Equations (2) to (4): pre-activations and c_{t-1} to i, f, g, o, c, tanh(c), h.
+def gates_and_cell(a_i, a_f, a_g, a_o, c_prev, variant):
+    """Equations (2) and (3): pre-activations and c_{t-1} to i, f, g, o, c.
 
     ``variant`` is None, or p_i, p_f, p_o, the limit and whether the gates are coupled.
     """
@@ -89,8 +89,22 @@ def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
         g = tanh(_clip(a_g, limit))
         c = f * c_prev + i * g
         o = sigmoid(_clip(a_o + p_o * c, limit))
+    return i, f, g, o, c
+
+
+@helper(inline=True)
+def hypothesis(o, c):
+    """Equation (4): o and c to tanh(c) and h."""
     tanh_c = tanh(c)
-    return i, f, g, o, c, tanh_c, o * tanh_c
+    return tanh_c, o * tanh_c
+
+
+@helper(inline=True)
+def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
+    """Equations (2) to (4): pre-activations and c_{t-1} to i, f, g, o, c, tanh(c), h."""
+    i, f, g, o, c = gates_and_cell(a_i, a_f, a_g, a_o, c_prev, variant)
+    tanh_c, h = hypothesis(o, c)
+    return i, f, g, o, c, tanh_c, h
 
 
 @helper(inline=True)

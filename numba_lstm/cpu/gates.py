@@ -6,7 +6,7 @@ The equations' numbers are those of cell.py.
 from __future__ import annotations
 
 from numba_lstm._jit import helper
-from numba_lstm.cell import cell_backward, cell_forward
+from numba_lstm.cell import cell_backward, gates_and_cell, hypothesis
 from numba_lstm.cpu.linking import linked
 from numba_lstm.loads import lanes, load, read_real, store
 from numba_lstm.vectors import at_least, at_most
@@ -56,15 +56,21 @@ def _read_forward(gates, a, H, c, before, j, n):
 
 
 @helper(inline=True)
-def _write_forward(given, variant, gates, a, H, new_c, now, tanh_c, q, h, at, xh, following, j, n):
-    """Equations (2) to (4) for units j to j+n of one row, from what was loaded."""
-    i, f, g, o, c_t, tanh_c_t, h_t = cell_forward(*given, _variant_at(variant, H, j, n))
+def _write_forward(given, variant, gates, a, H, new_c, now, j, n):
+    """Equations (2) and (3) for units j to j+n of one row, from what was loaded."""
+    i, f, g, o, c_t = gates_and_cell(*given, _variant_at(variant, H, j, n))
     store(i, gates, a + j, n)
     store(f, gates, a + H + j, n)
     store(g, gates, a + 2 * H + j, n)
     store(o, gates, a + 3 * H + j, n)
-    store(tanh_c_t, tanh_c, q + j, n)
     store(c_t, new_c, now + j, n)
+
+
+@helper(inline=True)
+def _write_hypothesis(gates, o, new_c, now, tanh_c, q, h, at, xh, following, j, n):
+    """Equation (4) for units j to j+n of one row."""
+    tanh_c_t, h_t = hypothesis(load(gates, o + j, n), load(new_c, now + j, n))
+    store(tanh_c_t, tanh_c, q + j, n)
     store(h_t, h, at + j, n)
     if following >= 0:
         store(h_t, xh, following + j, n)
@@ -85,19 +91,21 @@ def _activate(
     H, R, L = c.shape[1], xh.shape[1], lanes(c)
     end, n_end = _last_vector(H, L)
     for r in range(n):
-        a, row = (q + r) * 4 * H, (q + r) * H
-        c_prev, c_row, h_row = (before + r) * H, (now + r) * H, (at + r) * h.shape[1] + column
-        then = (following + r) * R + x_size if r < m else -1
+        a, c_prev, c_row = (q + r) * 4 * H, (before + r) * H, (now + r) * H
         given = _read_forward(gates, a, H, c, c_prev, end, n_end)
         for j in range(0, end, L):
-            _write_forward(
-                *(_read_forward(gates, a, H, c, c_prev, j, L), variant),
-                *(gates, a, H, new_c, c_row, tanh_c, row, h, h_row, xh, then, j, L),
-            )
-        _write_forward(
-            *(given, variant, gates, a, H, new_c, c_row, tanh_c, row),
-            *(h, h_row, xh, then, end, n_end),
-        )
+            each = _read_forward(gates, a, H, c, c_prev, j, L)
+            _write_forward(each, variant, gates, a, H, new_c, c_row, j, L)
+        _write_forward(given, variant, gates, a, H, new_c, c_row, end, n_end)
+    # Another loop, as tanh(c) waits for all that comes before it: the processor then has other
+    # units to go on with. Both loops in one took 0.87 ns a unit instead of 0.71.
+    for r in range(n):
+        o, row, c_row = (4 * (q + r) + 3) * H, (q + r) * H, (now + r) * H
+        h_row = (at + r) * h.shape[1] + column
+        then = (following + r) * R + x_size if r < m else -1
+        for j in range(0, end, L):
+            _write_hypothesis(gates, o, new_c, c_row, tanh_c, row, h, h_row, xh, then, j, L)
+        _write_hypothesis(gates, o, new_c, c_row, tanh_c, row, h, h_row, xh, then, end, n_end)
 
 
 @linked("plain")
