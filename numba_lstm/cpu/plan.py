@@ -16,6 +16,10 @@ from numba_lstm.parameters import Layout
 # and T = 500 or 2000, no difference at H = 128 or 256.
 _BLOCK_ROWS, _SMALL, _BLOCK_BYTES = 16, 256, 2**22
 
+# What a step of a block takes beside its rows, as the time of so many: 2 to 3 % faster batches of
+# lengths uniform in 10 to 100 than with 0.
+_STEP_ROWS = 2
+
 # What the time steps of a wave may take: a part of a third-level cache.
 _WAVE_BYTES = 2**23
 
@@ -63,10 +67,15 @@ def plan(
         return _plan_of_equals(len(lengths), int(lengths[0]), layout, itemsize, n_threads, keeps)
     ends = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=ends[1:])
-    # Blocks of as many time steps, rather than of as many sequences.
-    steps = -(-int(ends[-1]) // len(lengths))
-    cuts = np.arange(_n_blocks(len(lengths), steps, layout, itemsize, keeps) + 1)
-    blocks = np.searchsorted(ends, cuts * ends[-1] // cuts[-1])
+    # Blocks of as many time steps, rather than of as many sequences; and of a little fewer
+    # where the sequences are long: each step of a block takes as long as _STEP_ROWS more.
+    S = int(ends[-1])
+    n_blocks = _n_blocks(len(lengths), -(-S // len(lengths)), layout, itemsize, keeps)
+    work = np.cumsum(lengths * (1 + _STEP_ROWS * n_blocks / S * lengths))
+    blocks = np.empty(n_blocks + 1, np.int64)
+    blocks[0], blocks[-1] = 0, len(lengths)
+    cuts = np.arange(1, n_blocks) / n_blocks
+    blocks[1:-1] = 1 + np.searchsorted(work, cuts * work[-1])
     return _with_waves(ends, blocks, layout, itemsize, n_threads)
 
 
