@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from scipy import sparse
 from sklearn.utils.validation import check_array
 
 from numba_lstm.sequences import Sequences
+
+# Of so many numbers BLAS makes a dot product on one thread.
+_FEW = 10_000
 
 
 def check_sequences(
@@ -177,7 +181,10 @@ def _numeric(X, name, **options):
 def _all_finite(values):
     if values.dtype.kind != "f":
         return True
-    with np.errstate(all="ignore"):  # a finite sum is proof enough, and quick
+    # A finite sum is proof enough, and quick; that of a few squares in a quarter of the time.
+    if values.size < _FEW and values.dtype.char in "fd" and math.isfinite(np.vdot(values, values)):
+        return True
+    with np.errstate(all="ignore"):
         dtype = np.float32 if values.dtype == np.float16 else None
         return bool(np.isfinite(values.sum(dtype=dtype)))
 

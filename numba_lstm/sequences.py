@@ -127,7 +127,7 @@ class Sequences:
         data = self.data
         if (
             isinstance(data, np.ndarray)
-            and data.dtype in (np.float32, np.float64)
+            and data.dtype.char in "fd"
             and data.dtype.isnative
             # Read-only arrays are another type to Numba: kernels would compile twice.
             and data.flags.carray

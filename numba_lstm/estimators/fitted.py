@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from abc import abstractmethod
 from collections.abc import Callable
@@ -344,14 +345,9 @@ class FittedMixin:
 
         ``kept`` is what the kernel keeps of a time step, in multiples of H.
         """
-        layout, room = network.layout, network.room // network.dtype.itemsize
-        # Of a sequence, what a step computes; of a time step, what is kept of it.
-        n_sequences = max(1, room // sum(c.n_inputs + 1 + 7 * c.hidden_size for c in layout.cells))
-        rows = 2 * layout.n_inputs + layout.n_outputs + sum(layout.widths[:-1])
-        rows += layout.widths[-1] * (network.per_step or layout.pooling != "last")
-        rows += layout.widths[-1] * (layout.pooling == "attention")
-        rows += kept * sum(cell.hidden_size for cell in layout.cells)
-        n_steps = max(1, room // rows)
+        n_sequences, n_steps = _most(
+            network.layout, network.per_step, network.room // network.dtype.itemsize, kept
+        )
         for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):
             yield index, sequences.batch(index)
 
@@ -377,3 +373,15 @@ class FittedMixin:
             ),
             recomputes=self.memory == "recompute",
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _most(layout: Layout, per_step: bool, room: int, kept: int) -> tuple[int, int]:
+    """Sequences and time steps that are computed at once, in buffers of ``room`` numbers."""
+    # Of a sequence, what a step computes; of a time step, what is kept of it.
+    n_sequences = max(1, room // sum(c.n_inputs + 1 + 7 * c.hidden_size for c in layout.cells))
+    rows = 2 * layout.n_inputs + layout.n_outputs + sum(layout.widths[:-1])
+    rows += layout.widths[-1] * (per_step or layout.pooling != "last")
+    rows += layout.widths[-1] * (layout.pooling == "attention")
+    rows += kept * sum(cell.hidden_size for cell in layout.cells)
+    return n_sequences, max(1, room // rows)
