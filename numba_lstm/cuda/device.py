@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 from numba import config, cuda
+
+from numba_lstm._jit import kept
+from numba_lstm.cuda.description import describe, digest
 
 __all__ = [
     "ALIGNMENT",
     "cuda",
     "device_function",
     "free_memory",
+    "jit",
     "kernel",
     "multiprocessors",
     "why_not",
@@ -28,6 +36,11 @@ if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
 # no alignment.
 ALIGNMENT = None if config.ENABLE_CUDASIM else 16
 
+# Packages whose code makes kernels, and what they are told by the environment. A toolkit that
+# is installed otherwise has no package.
+_COMPILERS = "numba-cuda", "llvmlite", "nvidia-nvvm", "nvidia-cuda-nvcc", "nvidia-nvjitlink"
+_SETTINGS = "NUMBA_OPT", "NUMBA_CUDA_DEBUGINFO"
+
 
 def device_function(function: Callable) -> Callable:
     """Compile a function that kernels call, into these."""
@@ -36,11 +49,38 @@ def device_function(function: Callable) -> Callable:
     return cuda.jit(device=True, forceinline=True)(function)
 
 
-def kernel(threads: int) -> Callable[[Callable], Callable]:
-    """Compile a kernel for blocks of so many threads, lazily."""
+def jit(function: Callable) -> Any:
+    """Compile a kernel for blocks of any size, lazily, kept on disk where possible."""
+    return _kept(function)
+
+
+def kernel(threads: int) -> Callable[[Callable], Any]:
+    """Compile a kernel for blocks of so many threads, lazily, kept on disk where possible."""
+    return functools.partial(_kept, launch_bounds=threads)
+
+
+def _kept(function, **options):
     if config.ENABLE_CUDASIM:
-        return cuda.jit
-    return cuda.jit(launch_bounds=threads)
+        return cuda.jit(function)
+    # Numba tells kernels that were made by one factory from each other by what they enclose,
+    # pickled; pickles of intrinsics and device functions are others in each process. Here a
+    # description is part of the file's name, and Numba sees nothing enclosed.
+    made_of = digest(describe(function), options, _compiler())
+    compiled = kept(cuda.jit, function, f"-{made_of}", **options)
+    if hasattr(compiled._cache, "_py_func"):  # there is a cache
+        code = SimpleNamespace(__code__=function.__code__, __closure__=None)
+        compiled._cache._py_func = code
+    return compiled
+
+
+@functools.cache
+def _compiler() -> tuple:
+    """What compiles; Numba looks at its own version, at CUDA's and at the device itself."""
+    found = []
+    for name in _COMPILERS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append((name, importlib.metadata.version(name)))
+    return "numba_cuda" in cuda.__file__, *found, *map(os.environ.get, _SETTINGS)
 
 
 # The oldest that CUDA 13 compiles for.

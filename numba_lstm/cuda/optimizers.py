@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 
 from numba_lstm.cuda.blocks import THREADS, block_sum, matrix_type, vector_type
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, jit
 from numba_lstm.training.optimizers import (
     RHO,
     Optimizer,
@@ -118,7 +118,7 @@ class Optimizers:
             optimizer.first_moment[...], optimizer.second_moment[...] = first[m], second[m]
 
 
-@cuda.jit
+@jit
 def _norms(grad, partial):
     """Sums of squares of parts of each model's gradient."""
     part, m = cuda.blockIdx.x, cuda.blockIdx.y
@@ -133,7 +133,7 @@ def _norms(grad, partial):
         partial[m, part] = found
 
 
-@cuda.jit
+@jit
 def _decide(partial, loss, rates, settings, solvers, n_steps, frozen, diverged, now):
     """Whether each model moves, and by what, as in the CPU's Optimizer.step."""
     m, found = cuda.blockIdx.x, 0.0
@@ -161,7 +161,7 @@ def _decide(partial, loss, rates, settings, solvers, n_steps, frozen, diverged, 
     now[m, _CORRECTION] = correction
 
 
-@cuda.jit
+@jit
 def _move(theta, grad, first_moment, second_moment, mask, now, constants, solvers):
     m, j = cuda.blockIdx.y, cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if j >= theta.shape[1] or now[m, _MOVES] == 0:
