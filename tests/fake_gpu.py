@@ -46,20 +46,23 @@ class Driver:
 
 
 class Context:
-    """Of a device of some compute capability, with so many bytes.
+    """Of a device of some compute capability.
 
     Attributes
     ----------
     launches : list of str
         Names of the kernels that were launched.
-    room : int
-        Bytes that may be allocated; ``reported`` is what the driver says of it.
+    asked : list of int
+        Bytes of each allocation.
+    allocations_left : int or None
+        How many there is memory for, of which the driver says nothing.
     images : list of bytes
         Machine code that the driver was given.
     """
 
-    def __init__(self, capability, room):
-        self.room, self.reported, self.images, self.launches = room, None, [], []
+    def __init__(self, capability):
+        self.asked, self.images, self.launches = [], [], []
+        self.allocations_left = None
         self.device = SimpleNamespace(
             compute_capability=capability,
             id=0,
@@ -74,15 +77,16 @@ class Context:
         self._handles = itertools.count(100)
 
     def memalloc(self, n):
-        if n > self.room:
+        self.asked.append(n)
+        if self.allocations_left is not None:
+            self.allocations_left -= 1
+        if self.allocations_left == -1:
             code = binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY
             raise driver.CudaAPIError(code, f"Call to cuMemAlloc results in {code.name}")
-        self.room -= n
         memory = ctypes.create_string_buffer(n + 256)
         at = (ctypes.addressof(memory) + 255) // 256 * 256
 
         def give_back():
-            self.room += n
             del self._allocated[at]
 
         pointer = binding.CUdeviceptr(at)
@@ -94,8 +98,7 @@ class Context:
         return np.empty(n, np.uint8).data
 
     def get_memory_info(self):
-        free = self.room if self.reported is None else self.reported
-        return driver.MemoryInfo(free=free, total=2**40)
+        return driver.MemoryInfo(free=2**33, total=2**34)
 
     def create_stream(self):
         return driver.Stream(binding.CUstream(next(self._handles)))
@@ -117,9 +120,9 @@ class Context:
         )
 
 
-def install(capability=(9, 0), room=2**33):
+def install(capability=(9, 0)):
     """Put the driver under numba.cuda; return its context."""
-    context, fake = Context(capability, room), Driver()
+    context, fake = Context(capability), Driver()
 
     class Runtime:
         @contextlib.contextmanager

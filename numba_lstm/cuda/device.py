@@ -8,10 +8,11 @@ import gc
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from numba import config, cuda
 
 from numba_lstm._jit import kept
@@ -20,11 +21,15 @@ from numba_lstm.cuda.description import describe, digest
 __all__ = [
     "ALIGNMENT",
     "cuda",
+    "device_array",
     "device_function",
     "free_memory",
     "jit",
     "kernel",
     "multiprocessors",
+    "pinned_array",
+    "tells_of_memory",
+    "to_device",
     "why_not",
 ]
 
@@ -83,6 +88,9 @@ def _compiler() -> tuple:
     return "numba_cuda" in cuda.__file__, *found, *map(os.environ.get, _SETTINGS)
 
 
+# What the driver calls it, in the text of each error.
+_NO_MEMORY = "OUT_OF_MEMORY"
+
 # The oldest that CUDA 13 compiles for.
 _LEAST_CAPABILITY = 7, 5
 
@@ -108,6 +116,52 @@ def free_memory(wanted: float = 0) -> int:
         context.memory_manager.deallocations.clear()
         free = int(context.get_memory_info().free)
     return free
+
+
+def device_array(shape: int | tuple[int, ...], dtype: Any) -> Any:
+    """Return an array on the device, of whatever was there."""
+    with tells_of_memory(int(np.prod(shape)) * np.dtype(dtype).itemsize):
+        return cuda.device_array(shape, dtype)
+
+
+def to_device(array: np.ndarray) -> Any:
+    """Return a copy of an array on the device."""
+    with tells_of_memory(array.nbytes):
+        return cuda.to_device(array)
+
+
+def pinned_array(n_bytes: int) -> Any:
+    """Return bytes of the host's memory that stay where they are, for copies that overlap."""
+    with tells_of_memory(n_bytes, "The host has no more page-locked memory for copies to the GPU"):
+        return cuda.pinned_array(n_bytes, np.uint8)
+
+
+@contextlib.contextmanager
+def tells_of_memory(
+    asked: int | None = None, what: str = "The GPU has run out of memory"
+) -> Iterator[None]:
+    """Turn what the driver raises for want of memory into a MemoryError that says what to do.
+
+    Parameters
+    ----------
+    asked : int, optional
+        Bytes that are asked for within.
+    what : str
+        What there is none of.
+    """
+    try:
+        yield
+    except Exception as error:  # of Numba or of CUDA's own packages, by whoever called the driver
+        if _NO_MEMORY not in str(error) or isinstance(error, MemoryError):
+            raise
+        found = [] if asked is None else [f"{asked:,} bytes were asked for"]
+        with contextlib.suppress(Exception):
+            free = int(cuda.current_context().get_memory_info().free)
+            found.append(f"{free:,} bytes of the GPU's memory are free")
+        raise MemoryError(
+            f"{what}: {' and '.join(found) or error}. Use a smaller batch_size, fewer models at "
+            "once, dtype='float32' if it is 'float64', or device='cpu'."
+        ) from error
 
 
 def why_not() -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, device_array, pinned_array
 
 # Each array begins at a multiple of this, which any dtype's size divides.
 _ALIGNMENT = 256
@@ -81,5 +81,5 @@ class _Place:
         """Have room for so many bytes."""
         if self.host.size < n_bytes or self.device is None:
             n_bytes = max(n_bytes + n_bytes // 4, 1)
-            self.host = cuda.pinned_array(n_bytes, np.uint8)
-            self.device = cuda.device_array(n_bytes, np.uint8)
+            self.host = pinned_array(n_bytes)
+            self.device = device_array(n_bytes, np.uint8)
