@@ -52,6 +52,8 @@ class Context:
     ----------
     launches : list of str
         Names of the kernels that were launched.
+    arguments : list of tuple
+        Grid, block and arguments of each, as numbers.
     asked : list of int
         Bytes of each allocation.
     allocations_left : int or None
@@ -61,7 +63,7 @@ class Context:
     """
 
     def __init__(self, capability):
-        self.asked, self.images, self.launches = [], [], []
+        self.asked, self.images, self.launches, self.arguments = [], [], [], []
         self.allocations_left = None
         self.device = SimpleNamespace(
             compute_capability=capability,
@@ -132,11 +134,15 @@ def install(capability=(9, 0)):
         def get_or_create_context(self, number):
             return context
 
+    def plain(value):
+        return getattr(value, "value", value)
+
     def launch(stream, config, kernel, *args):
         threads = int(np.prod(config.block))
         assert threads <= 1024, (kernel, config)
         assert max(config.grid[1:]) <= 65_535, (kernel, config)
         context.launches.append(kernel)
+        context.arguments.append((config.grid, config.block, [plain(one) for one in args]))
 
     devices._runtime = Runtime()
     driver.driver = devicearray._driver.driver = fake

@@ -33,6 +33,7 @@ try:
 except Exception as error:
     sys.exit(f"NVVM: {error}")
 import fake_gpu
+from numba import cuda
 context = fake_gpu.install(tuple(map(int, sys.argv[3:])))
 from numba.cuda.dispatcher import _Kernel
 compiled, init = [], _Kernel.__init__
@@ -60,7 +61,7 @@ model.fit(X, X[:, 0, 0]).predict(X)
 # of a module's own.
 FEW = """
 from numba_lstm.cuda import head, sums
-from numba_lstm.cuda.device import cuda, kernel
+from numba_lstm.cuda.device import kernel
 from numba_lstm.cuda.exchange import make_collect
 from numba_lstm.cuda.registers import make_zeros
 
@@ -113,6 +114,26 @@ def run(*args, **kwargs):
     return end(begin(*args, **kwargs))
 
 
+# Numba's own way to prepare arguments, beside the shorter one.
+ARGUMENTS = """
+from numba_lstm.cuda import device, head, sums
+
+def launched():
+    del context.arguments[:]
+    head.activate(matrix, matrix, 0, bounds, 1, head.TANH)
+    sums.add_chunks(matrix, 0, vector, 1, bounds, 1, 1, 0)
+    head.add_losses(vector, matrix[:2], 1, vector[1:], 0.5)
+    return list(context.arguments)
+
+matrix, vector = cuda.to_device(np.ones((3, 4))), cuda.to_device(np.ones(5))
+bounds = cuda.to_device(np.array([0, 1]))
+found = launched()
+device._Prepares.prepare_args = lambda self, ty, val, **kwargs: (ty, val)
+assert found == launched()
+assert [len(arguments) for _, _, arguments in found] == [27, 27, 25], found
+"""
+
+
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     """A cache, and what the process that filled it found."""
@@ -134,6 +155,10 @@ def test_what_is_loaded_is_what_was_compiled(filled):
     cache, (compiled, loaded, launched, images) = filled
     assert compiled == loaded == launched == 4
     assert run(FEW, cache) == (0, loaded, launched, images)
+
+
+def test_arguments_are_what_numba_makes_of_them(filled):
+    run(ARGUMENTS, filled[0])
 
 
 def test_another_gpu_has_kernels_of_its_own(filled):

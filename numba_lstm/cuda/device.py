@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numba import config, cuda
+from numba.cuda.args import ArgHint
 
 from numba_lstm._jit import kept
 from numba_lstm.cuda.description import describe, digest
@@ -64,6 +65,26 @@ def kernel(threads: int) -> Callable[[Callable], Any]:
     return functools.partial(_kept, launch_bounds=threads)
 
 
+class _Prepares:
+    """Tells Numba, launch by launch, that arrays need no preparing.
+
+    With numba-cuda 0.30 this took two fifths of what the host does for a batch.
+    """
+
+    def prepare_args(self, ty: Any, val: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Return the type and the value of an argument: see ``extensions`` of ``cuda.jit``."""
+        ready = getattr(val, "_strided_memory_view_shim", None)  # what Numba makes of it itself
+        return (ty, val) if ready is None else (ty, _Ready(ready))
+
+
+class _Ready(ArgHint):
+    """An array on the device, where it is to be."""
+
+    def to_device(self, retr: list, stream: Any = 0) -> Any:
+        """Return it."""
+        return self.value
+
+
 def _kept(function, **options):
     if config.ENABLE_CUDASIM:
         return cuda.jit(function)
@@ -71,7 +92,7 @@ def _kept(function, **options):
     # pickled; pickles of intrinsics and device functions are others in each process. Here a
     # description is part of the file's name, and Numba sees nothing enclosed.
     made_of = digest(describe(function), options, _compiler())
-    compiled = kept(cuda.jit, function, f"-{made_of}", **options)
+    compiled = kept(cuda.jit, function, f"-{made_of}", extensions=[_Prepares()], **options)
     if hasattr(compiled._cache, "_py_func"):  # there is a cache
         code = SimpleNamespace(__code__=function.__code__, __closure__=None)
         compiled._cache._py_func = code
