@@ -52,15 +52,36 @@ def kernel(function: Callable | None = None, **options: Any) -> Callable:
     """
     if function is None:
         return functools.partial(kernel, **options)
-    options = _OPTIONS | options
+    return kept(numba.njit, function, **(_OPTIONS | options))
+
+
+def kept(jit: Callable, function: Callable, made_of: str = "", **options: Any) -> Any:
+    """Compile a function lazily, and keep the result on disk where possible.
+
+    Parameters
+    ----------
+    jit : callable
+        Numba's decorator, which takes ``cache``.
+    function : callable
+        What is compiled.
+    made_of : str
+        What tells it from others with the same name, beside the sources: part of a file's name.
+    **options
+        Further options of the decorator.
+
+    Returns
+    -------
+    callable
+        The compiled function.
+    """
     # Numba takes a cached kernel for good while the file that it is written in stays the
     # same, but other files are compiled into it: the sources are part of its name.
-    function.__qualname__ += f".{_sources()}"
+    function.__qualname__ += f".{_sources()}{made_of}"
     try:
-        compiled = numba.njit(cache=True, **options)(function)
+        compiled = jit(cache=True, **options)(function)
     except RuntimeError:  # no directory to put the cache into can be written
         _warn_of_no_cache()
-        return numba.njit(**options)(function)
+        return jit(**options)(function)
     files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(files, "_index_name"):
         _guard(files)

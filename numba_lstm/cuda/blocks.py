@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, device_array
 
 THREADS = 128
 
@@ -53,7 +53,7 @@ def or_nothing(array: Any | None, like: Any) -> Any:
 
 @functools.cache
 def _nothing(dtype):
-    return cuda.device_array((0, 0), np.dtype(dtype))
+    return device_array((0, 0), np.dtype(dtype))
 
 
 def pair(arrays: tuple, like: Any) -> tuple[Any, Any]:

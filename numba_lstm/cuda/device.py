@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 from numba import config, cuda
+from numba.cuda.args import ArgHint
+
+from numba_lstm._jit import kept
+from numba_lstm.cuda.description import describe, digest
 
 __all__ = [
     "ALIGNMENT",
     "cuda",
+    "device_array",
     "device_function",
     "free_memory",
+    "jit",
     "kernel",
     "multiprocessors",
+    "pinned_array",
+    "tells_of_memory",
+    "to_device",
     "why_not",
 ]
 
@@ -28,6 +42,11 @@ if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
 # no alignment.
 ALIGNMENT = None if config.ENABLE_CUDASIM else 16
 
+# Packages whose code makes kernels, and what they are told by the environment. A toolkit that
+# is installed otherwise has no package.
+_COMPILERS = "numba-cuda", "llvmlite", "nvidia-nvvm", "nvidia-cuda-nvcc", "nvidia-nvjitlink"
+_SETTINGS = "NUMBA_OPT", "NUMBA_CUDA_DEBUGINFO"
+
 
 def device_function(function: Callable) -> Callable:
     """Compile a function that kernels call, into these."""
@@ -36,12 +55,62 @@ def device_function(function: Callable) -> Callable:
     return cuda.jit(device=True, forceinline=True)(function)
 
 
-def kernel(threads: int) -> Callable[[Callable], Callable]:
-    """Compile a kernel for blocks of so many threads, lazily."""
-    if config.ENABLE_CUDASIM:
-        return cuda.jit
-    return cuda.jit(launch_bounds=threads)
+def jit(function: Callable) -> Any:
+    """Compile a kernel for blocks of any size, lazily, kept on disk where possible."""
+    return _kept(function)
 
+
+def kernel(threads: int) -> Callable[[Callable], Any]:
+    """Compile a kernel for blocks of so many threads, lazily, kept on disk where possible."""
+    return functools.partial(_kept, launch_bounds=threads)
+
+
+class _Prepares:
+    """Tells Numba, launch by launch, that arrays need no preparing.
+
+    With numba-cuda 0.30 this took two fifths of what the host does for a batch.
+    """
+
+    def prepare_args(self, ty: Any, val: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Return the type and the value of an argument: see ``extensions`` of ``cuda.jit``."""
+        ready = getattr(val, "_strided_memory_view_shim", None)  # what Numba makes of it itself
+        return (ty, val) if ready is None else (ty, _Ready(ready))
+
+
+class _Ready(ArgHint):
+    """An array on the device, where it is to be."""
+
+    def to_device(self, retr: list, stream: Any = 0) -> Any:
+        """Return it."""
+        return self.value
+
+
+def _kept(function, **options):
+    if config.ENABLE_CUDASIM:
+        return cuda.jit(function)
+    # Numba tells kernels that were made by one factory from each other by what they enclose,
+    # pickled; pickles of intrinsics and device functions are others in each process. Here a
+    # description is part of the file's name, and Numba sees nothing enclosed.
+    made_of = digest(describe(function), options, _compiler())
+    compiled = kept(cuda.jit, function, f"-{made_of}", extensions=[_Prepares()], **options)
+    if hasattr(compiled._cache, "_py_func"):  # there is a cache
+        code = SimpleNamespace(__code__=function.__code__, __closure__=None)
+        compiled._cache._py_func = code
+    return compiled
+
+
+@functools.cache
+def _compiler() -> tuple:
+    """What compiles; Numba looks at its own version, at CUDA's and at the device itself."""
+    found = []
+    for name in _COMPILERS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append((name, importlib.metadata.version(name)))
+    return "numba_cuda" in cuda.__file__, *found, *map(os.environ.get, _SETTINGS)
+
+
+# What the driver calls it, in the text of each error.
+_NO_MEMORY = "OUT_OF_MEMORY"
 
 # The oldest that CUDA 13 compiles for.
 _LEAST_CAPABILITY = 7, 5
@@ -68,6 +137,52 @@ def free_memory(wanted: float = 0) -> int:
         context.memory_manager.deallocations.clear()
         free = int(context.get_memory_info().free)
     return free
+
+
+def device_array(shape: int | tuple[int, ...], dtype: Any) -> Any:
+    """Return an array on the device, of whatever was there."""
+    with tells_of_memory(int(np.prod(shape)) * np.dtype(dtype).itemsize):
+        return cuda.device_array(shape, dtype)
+
+
+def to_device(array: np.ndarray) -> Any:
+    """Return a copy of an array on the device."""
+    with tells_of_memory(array.nbytes):
+        return cuda.to_device(array)
+
+
+def pinned_array(n_bytes: int) -> Any:
+    """Return bytes of the host's memory that stay where they are, for copies that overlap."""
+    with tells_of_memory(n_bytes, "The host has no more page-locked memory for copies to the GPU"):
+        return cuda.pinned_array(n_bytes, np.uint8)
+
+
+@contextlib.contextmanager
+def tells_of_memory(
+    asked: int | None = None, what: str = "The GPU has run out of memory"
+) -> Iterator[None]:
+    """Turn what the driver raises for want of memory into a MemoryError that says what to do.
+
+    Parameters
+    ----------
+    asked : int, optional
+        Bytes that are asked for within.
+    what : str
+        What there is none of.
+    """
+    try:
+        yield
+    except Exception as error:  # of Numba or of CUDA's own packages, by whoever called the driver
+        if _NO_MEMORY not in str(error) or isinstance(error, MemoryError):
+            raise
+        found = [] if asked is None else [f"{asked:,} bytes were asked for"]
+        with contextlib.suppress(Exception):
+            free = int(cuda.current_context().get_memory_info().free)
+            found.append(f"{free:,} bytes of the GPU's memory are free")
+        raise MemoryError(
+            f"{what}: {' and '.join(found) or error}. Use a smaller batch_size, fewer models at "
+            "once, dtype='float32' if it is 'float64', or device='cpu'."
+        ) from error
 
 
 def why_not() -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.cuda.device import cuda, free_memory
+from numba_lstm.cuda.device import cuda, device_array, free_memory, tells_of_memory, to_device
 from numba_lstm.cuda.frame import DeviceBatch
 from numba_lstm.cuda.limits import workspace_bytes
 from numba_lstm.cuda.optimizers import Optimizers
@@ -45,6 +45,7 @@ class DeviceEpochs:
         If the device has too little memory.
     """
 
+    @tells_of_memory()
     def __init__(
         self,
         models: Sequence[Model],
@@ -70,9 +71,9 @@ class DeviceEpochs:
             batch_size=batch_size,
         )
         M, P = len(models), network.layout.size
-        self._theta = cuda.to_device(np.stack([model.theta for model in models]))
-        self._grad = cuda.to_device(np.zeros((M, P), self._dtype))
-        self._loss, self._total = (cuda.to_device(np.zeros(M)) for _ in range(2))
+        self._theta = to_device(np.stack([model.theta for model in models]))
+        self._grad = to_device(np.zeros((M, P), self._dtype))
+        self._loss, self._total = (to_device(np.zeros(M)) for _ in range(2))
         self._optimizers = Optimizers([model.optimizer for model in models])
         self._staging = Staging(self._stream)
 
@@ -80,6 +81,7 @@ class DeviceEpochs:
         """Run one epoch of the only model: see :class:`numba_lstm.training.epochs.Epochs`."""
         return self.run_all([order], [rates])[0]
 
+    @tells_of_memory()
     def run_all(
         self,
         orders: Sequence[np.ndarray | None],
@@ -99,6 +101,11 @@ class DeviceEpochs:
         -------
         list of float
             Mean losses; NaN of models that diverged.
+
+        Raises
+        ------
+        MemoryError
+            If the device runs out of memory.
         """
         frozen = np.array([order is None for order in orders], np.int8)
         self._optimizers.frozen.copy_to_device(frozen)
@@ -164,7 +171,7 @@ class DeviceEpochs:
     # -- data ----------------------------------------------------------------------
 
     def _stack(self, name):
-        return cuda.to_device(np.stack([getattr(model.network, name) for model in self._models]))
+        return to_device(np.stack([getattr(model.network, name) for model in self._models]))
 
     def _shared(self):
         """Sequences that are different data, and for each model the number of its own."""
@@ -211,7 +218,7 @@ class DeviceEpochs:
         exact = all(np.can_cast(_dtype_of(one), np.float32) for one in different)
         n_rows = sum(int(one.lengths.sum()) for one in different)
         F = different[0].n_inputs
-        values = cuda.device_array((n_rows, F), np.float32 if exact else np.float64)
+        values = device_array((n_rows, F), np.float32 if exact else np.float64)
         places, row = [], 0
         for one in different:
             places.append(row + np.cumsum(one.lengths) - one.lengths)

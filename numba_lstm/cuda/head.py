@@ -20,7 +20,7 @@ from numba import types
 
 from numba_lstm.activations import tanh
 from numba_lstm.cuda.blocks import THREADS, block_sum, matrix_type, over_rows, vector_type
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, jit
 from numba_lstm.losses import loss_rows
 
 # What comes behind a bias.
@@ -108,7 +108,7 @@ def n_partial(most: int) -> int:
     return max(-(-most // THREADS), 1)
 
 
-@cuda.jit
+@jit
 def _activate(rows, theta, at, bounds, activation):
     m = cuda.blockIdx.y
     step = cuda.gridDim.x * cuda.blockDim.y
@@ -123,7 +123,7 @@ def _activate(rows, theta, at, bounds, activation):
             rows[r, j] = a
 
 
-@cuda.jit
+@jit
 def _activate_backward(d_rows, rows, bounds, activation):
     m = cuda.blockIdx.y
     step = cuda.gridDim.x * cuda.blockDim.y
@@ -139,7 +139,7 @@ def _activate_backward(d_rows, rows, bounds, activation):
             d_rows[r, j] *= slope
 
 
-@cuda.jit
+@jit
 def _losses(kind, parameter, out, y, weight, d_out, row_loss, partial, bounds):
     part, m = cuda.blockIdx.x, cuda.blockIdx.y
     scratch = cuda.shared.array(THREADS, types.float64)
@@ -152,7 +152,7 @@ def _losses(kind, parameter, out, y, weight, d_out, row_loss, partial, bounds):
         partial[m, part] = found
 
 
-@cuda.jit
+@jit
 def _add_losses(loss, partial, n, total, share):
     m, found = cuda.blockIdx.x, 0.0
     scratch = cuda.shared.array(THREADS, types.float64)

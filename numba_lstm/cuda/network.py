@@ -9,7 +9,7 @@ import numpy as np
 
 from numba_lstm.base_network import BaseNetwork
 from numba_lstm.cpu.allocation import NOTHING
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import tells_of_memory, to_device
 from numba_lstm.cuda.frame import DeviceBatch
 from numba_lstm.cuda.passes import Passes
 from numba_lstm.parameters import Layout
@@ -58,6 +58,7 @@ class CudaNetwork(BaseNetwork):
         model = Model(self, theta, optimizer, generator, training)
         return DeviceEpochs([model], settings.batch_size, on_batch)
 
+    @tells_of_memory()
     def loss_and_grad_of_window(
         self,
         theta: np.ndarray,
@@ -89,23 +90,27 @@ class CudaNetwork(BaseNetwork):
         grad[...] = grads.copy_to_host()[0]
         return float(loss.copy_to_host()[0])
 
+    @tells_of_memory()
     def predict(self, theta: np.ndarray, batch: Batch, state: State | None = None) -> np.ndarray:
         """Outputs (Q, K) of a batch; see :meth:`BaseNetwork.predict`."""
         out, _ = self._forward(theta, batch, state)
         n = int(batch.lengths.sum()) if self.per_step else len(batch.lengths)
         return out.copy_to_host()[:n]
 
+    @tells_of_memory()
     def attention(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """Attention weights (S,) of a batch's steps, which sum to 1 for each sequence."""
         _, on_device = self._forward(theta, batch, None)
         return self._passes.attention(on_device).copy_to_host()[: on_device.n_steps, 0]
 
+    @tells_of_memory()
     def advance(
         self, theta: np.ndarray, batch: Batch, state: State, seed: int = 0, first_step: int = 0
     ) -> None:
         """Move the state of a batch's sequences on by its steps."""
         self._forward(theta, batch, state, seed)
 
+    @tells_of_memory()
     def states(self, theta: np.ndarray, batch: Batch, layer: int = -1) -> States:
         """Hidden states, cells and gates of one layer at every time step of a batch."""
         _, on_device = self._forward(theta, batch, None, keeps=True)
@@ -180,7 +185,7 @@ class CudaNetwork(BaseNetwork):
 
 
 def _device(array):
-    return cuda.to_device(array)
+    return to_device(array)
 
 
 def _row(vector):

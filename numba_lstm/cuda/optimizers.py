@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 
 from numba_lstm.cuda.blocks import THREADS, block_sum, matrix_type, vector_type
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, device_array, jit, to_device
 from numba_lstm.training.optimizers import (
     RHO,
     Optimizer,
@@ -68,20 +68,20 @@ class Optimizers:
             np.float64,
         )
         solvers = np.array([_NAMES.index(s.solver) for s in given], np.int64)
-        self._solvers = cuda.to_device(solvers)
-        self._settings = cuda.to_device(settings)
-        self._constants = cuda.to_device(settings.astype(mask.dtype))
-        self._mask = cuda.to_device(mask)
+        self._solvers = to_device(solvers)
+        self._settings = to_device(settings)
+        self._constants = to_device(settings.astype(mask.dtype))
+        self._mask = to_device(mask)
         n_partial = -(-mask.size // (THREADS * _PER_THREAD))
-        self._partial = cuda.device_array((M, n_partial), np.float64)
-        self._now = cuda.device_array((M, 5), mask.dtype)
+        self._partial = device_array((M, n_partial), np.float64)
+        self._now = device_array((M, 5), mask.dtype)
         moments = [(o.first_moment, o.second_moment) for o in self.optimizers]
         self.first_moment, self.second_moment = (
-            cuda.to_device(np.stack(moment)) for moment in zip(*moments, strict=True)
+            to_device(np.stack(moment)) for moment in zip(*moments, strict=True)
         )
-        self.n_steps = cuda.to_device(np.array([o.n_steps for o in self.optimizers], np.int64))
-        self.frozen = cuda.to_device(np.zeros(M, np.int8))
-        self.diverged = cuda.to_device(np.zeros(M, np.int8))
+        self.n_steps = to_device(np.array([o.n_steps for o in self.optimizers], np.int64))
+        self.frozen = to_device(np.zeros(M, np.int8))
+        self.diverged = to_device(np.zeros(M, np.int8))
 
     def step(self, theta: Any, grad: Any, loss: Any, rates: Any, stream: Any = 0) -> None:
         """Move every model's weights one step downhill, in place.
@@ -118,7 +118,7 @@ class Optimizers:
             optimizer.first_moment[...], optimizer.second_moment[...] = first[m], second[m]
 
 
-@cuda.jit
+@jit
 def _norms(grad, partial):
     """Sums of squares of parts of each model's gradient."""
     part, m = cuda.blockIdx.x, cuda.blockIdx.y
@@ -133,7 +133,7 @@ def _norms(grad, partial):
         partial[m, part] = found
 
 
-@cuda.jit
+@jit
 def _decide(partial, loss, rates, settings, solvers, n_steps, frozen, diverged, now):
     """Whether each model moves, and by what, as in the CPU's Optimizer.step."""
     m, found = cuda.blockIdx.x, 0.0
@@ -161,7 +161,7 @@ def _decide(partial, loss, rates, settings, solvers, n_steps, frozen, diverged, 
     now[m, _CORRECTION] = correction
 
 
-@cuda.jit
+@jit
 def _move(theta, grad, first_moment, second_moment, mask, now, constants, solvers):
     m, j = cuda.blockIdx.y, cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if j >= theta.shape[1] or now[m, _MOVES] == 0:

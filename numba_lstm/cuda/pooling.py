@@ -34,7 +34,7 @@ from numba_lstm.cuda.blocks import (
     vector_type,
     warp_sum,
 )
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, jit
 from numba_lstm.cuda.rows import merged
 from numba_lstm.parameters import Layout
 
@@ -193,7 +193,7 @@ def attend_backward(
     )
 
 
-@cuda.jit
+@jit
 def _last(pooled, end, end_2, x, first, share, onward, backward):
     q = cuda.blockIdx.x
     begin, stop = first[q], first[q + 1]
@@ -213,7 +213,7 @@ def _last(pooled, end, end_2, x, first, share, onward, backward):
         pooled[q, j] = value
 
 
-@cuda.jit
+@jit
 def _last_backward(d_pooled, d_end, d_end_2, share):
     q, P = cuda.blockIdx.x, d_end.shape[1]
     for j in range(cuda.threadIdx.x, d_pooled.shape[1], cuda.blockDim.x):
@@ -227,7 +227,7 @@ def _last_backward(d_pooled, d_end, d_end_2, share):
             d_end_2[q, j - P] = d
 
 
-@cuda.jit
+@jit
 def _add_last_backward(d_pooled, d_x, first, onward, backward):
     q = cuda.blockIdx.x
     begin, stop = first[q], first[q + 1]
@@ -242,7 +242,7 @@ def _add_last_backward(d_pooled, d_x, first, onward, backward):
                 d_x[begin, j] += d
 
 
-@cuda.jit
+@jit
 def _average(pooled, rows, alpha, first):
     q, part = cuda.blockIdx.x, cuda.threadIdx.y
     j = cuda.blockIdx.y * _UNITS + cuda.threadIdx.x
@@ -265,7 +265,7 @@ def _average(pooled, rows, alpha, first):
         pooled[q, j] = total
 
 
-@cuda.jit
+@jit
 def _average_backward(d_rows, d_pooled, alpha, first):
     q, T = cuda.blockIdx.x, type(d_pooled[0, 0])
     begin, stop = first[q], first[q + 1]
@@ -278,7 +278,7 @@ def _average_backward(d_rows, d_pooled, alpha, first):
                 d_rows[r, j] = T(1) / T(stop - begin) * d_pooled[q, j]
 
 
-@cuda.jit
+@jit
 def _greatest(pooled, latest, rows, first):
     q, part, lane = cuda.blockIdx.x, cuda.threadIdx.y, cuda.threadIdx.x
     j = cuda.blockIdx.y * _UNITS + lane
@@ -302,7 +302,7 @@ def _greatest(pooled, latest, rows, first):
         latest[q, j] = step
 
 
-@cuda.jit
+@jit
 def _greatest_backward(d_rows, d_pooled, latest, first):
     q = cuda.blockIdx.x
     begin, stop = first[q], first[q + 1]
@@ -313,7 +313,7 @@ def _greatest_backward(d_rows, d_pooled, latest, first):
             d_rows[r, j] = d if latest[q, j] == r - begin else type(d)(0)
 
 
-@cuda.jit
+@jit
 def _score(u, alpha, theta, b_at, v_at, first, B):
     q, lane = cuda.blockIdx.x, cuda.threadIdx.x
     m, stop = q // B, first[q + 1]
@@ -331,7 +331,7 @@ def _score(u, alpha, theta, b_at, v_at, first, B):
             alpha[r, 0] = score
 
 
-@cuda.jit
+@jit
 def _softmax(alpha, first):
     q, lane = cuda.blockIdx.x, cuda.threadIdx.x
     begin, stop = first[q], first[q + 1]
@@ -353,7 +353,7 @@ def _softmax(alpha, first):
         alpha[r, 0] /= total
 
 
-@cuda.jit
+@jit
 def _attend_backward(d_u, d_score, d_pooled, pooled, rows, u, alpha, theta, v_at, first, B):
     q, lane = cuda.blockIdx.x, cuda.threadIdx.x
     m, stop = q // B, first[q + 1]

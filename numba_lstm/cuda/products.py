@@ -19,7 +19,7 @@ import numpy as np
 from numba import types
 
 from numba_lstm.cuda import sums
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import jit
 from numba_lstm.cuda.sums import column_sums, column_sums_workspace
 from numba_lstm.cuda.tiles import GRAM, TRANSPOSED, WEIGHTS, Tile, make_product
 
@@ -191,7 +191,7 @@ def _tile_of_gram(dtype, n_a, n_b) -> Tile:
 
 @functools.cache
 def _product(dtype, kind, tile):
-    return cuda.jit(make_product(dtype, kind, tile))
+    return jit(make_product(dtype, kind, tile))
 
 
 def compile_cases() -> list[tuple]:

@@ -36,7 +36,7 @@ from numba_lstm.cuda.blocks import (
     pair,
     vector_type,
 )
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, jit
 from numba_lstm.parameters import Layout
 
 
@@ -182,7 +182,7 @@ def merged(A, B, row, j, column, share):
     return share * A[row, j] + share * B[row, column + j]
 
 
-@cuda.jit
+@jit
 def _gather(xh, values, starts, first, mean, inverse_scale, mask, bias, B):
     q = cuda.blockIdx.x
     m, row, F = q // B, first[q], mean.shape[1]
@@ -199,7 +199,7 @@ def _gather(xh, values, starts, first, mean, inverse_scale, mask, bias, B):
             xh[row + t, f] = value
 
 
-@cuda.jit
+@jit
 def _join(out, outs, x, xh, xh_2, mask, first, width, share, bias):
     q, one = cuda.blockIdx.x, type(share)(1)
     step = cuda.gridDim.y * cuda.blockDim.y
@@ -221,7 +221,7 @@ def _join(out, outs, x, xh, xh_2, mask, first, width, share, bias):
                 xh_2[r, j] = value
 
 
-@cuda.jit
+@jit
 def _join_backward(d_out, d_outs, d_xh, d_xh_2, mask, d_above, first, width, share):
     q, zero = cuda.blockIdx.x, type(share)(0)
     step = cuda.gridDim.y * cuda.blockDim.y

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, device_array, pinned_array
 
 # Each array begins at a multiple of this, which any dtype's size divides.
 _ALIGNMENT = 256
+
+# Parts of a place that are remembered: Numba takes longer to make one than to launch a kernel.
+_MOST_PARTS = 2**13
 
 
 class Staging:
@@ -57,8 +60,7 @@ class Staging:
                 end = begin + array.nbytes
                 flat = np.ascontiguousarray(array).reshape(-1)
                 place.host[begin:end] = flat.view(np.uint8)
-                part = place.device[begin:end].view(array.dtype)
-                copies[-1].append(part.reshape(*array.shape))
+                copies[-1].append(place.part(begin, end, array))
         place.device[:n_bytes].copy_to_device(place.host[:n_bytes], stream=self._copies)
         place.ready.record(self._copies)
         place.ready.wait(self._stream)
@@ -76,10 +78,23 @@ class _Place:
     def __init__(self):
         self.free, self.ready = cuda.event(), cuda.event()
         self.host, self.device = np.empty(0, np.uint8), None
+        self._parts = {}
 
     def grow(self, n_bytes):
         """Have room for so many bytes."""
         if self.host.size < n_bytes or self.device is None:
             n_bytes = max(n_bytes + n_bytes // 4, 1)
-            self.host = cuda.pinned_array(n_bytes, np.uint8)
-            self.device = cuda.device_array(n_bytes, np.uint8)
+            self.host = pinned_array(n_bytes)
+            self.device = device_array(n_bytes, np.uint8)
+            self._parts.clear()
+
+    def part(self, begin, end, like):
+        """Bytes of the device's memory, as an array of another's shape and dtype."""
+        key = begin, like.shape, like.dtype.char
+        found = self._parts.get(key)
+        if found is None:
+            if len(self._parts) == _MOST_PARTS:
+                self._parts.clear()
+            found = self.device[begin:end].view(like.dtype).reshape(*like.shape)
+            self._parts[key] = found
+        return found

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numba import types
 
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import cuda, jit
 from numba_lstm.cuda.tiles import lesser
 
 FILL = 512  # blocks: four for each of the multiprocessors of a large GPU
@@ -119,7 +119,7 @@ def make_column_sums(dtype: np.dtype, across: int, down: int):
 
 @functools.cache
 def _column_sums(dtype, across, down):
-    return cuda.jit(make_column_sums(dtype, across, down))
+    return jit(make_column_sums(dtype, across, down))
 
 
 @functools.cache
@@ -142,7 +142,7 @@ def make_add(dtype: np.dtype):
 
 @functools.cache
 def _adder(dtype):
-    return cuda.jit(make_add(dtype))
+    return jit(make_add(dtype))
 
 
 def add_chunks(grad, at, partial, n, bounds, chunks, length, stream) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numba_lstm.cuda.device import cuda
+from numba_lstm.cuda.device import device_array
 
 
 class Workspace:
@@ -29,7 +29,7 @@ class Workspace:
         if found is None or found.size < n:
             # What grows with the batches' steps is not to grow at every batch.
             n = max(n, 0 if found is None else found.size + found.size // 4, 1)
-            found = self._flat[name] = cuda.device_array(n, dtype or self._dtype)
+            found = self._flat[name] = device_array(n, dtype or self._dtype)
             self._views = {key: view for key, view in self._views.items() if key[0] != name}
         return found
 

@@ -86,6 +86,10 @@ class _Course:
             for k in numbers:
                 if self._goes_on(k):
                     self.fits[k].interrupted(interrupt)
+        except MemoryError as error:  # in the middle of an epoch: there is no way back
+            for k in numbers:
+                if self._goes_on(k):
+                    self.errors[k] = error
 
     def _epochs(self, numbers):
         from numba_lstm.cuda.epochs import DeviceEpochs
