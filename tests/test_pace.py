@@ -11,25 +11,25 @@ from numba_lstm.cpu.pace import Pace
 
 
 class Machine:
-    """Calls on a clock of our own; ``all_`` and ``one`` say how long they take."""
+    """Calls on a clock of our own, which take so many seconds on so many threads."""
 
-    def __init__(self, monkeypatch, n_threads=2):
-        self.now, self.n_threads = 100.0, n_threads
-        self.taken, self.spent = [], 0.0
+    def __init__(self, monkeypatch):
+        self.now, self.taken, self.spent, self.pace = 100.0, [], 0.0, Pace(2)
         monkeypatch.setattr(pace_module.time, "perf_counter", lambda: self.now)
-        self.pace = Pace(n_threads)
 
-    def call(self, one, all_, work=1000):
+    def call(self, seconds, work=1000):
         n_threads = self.pace.choose()
-        seconds = one if n_threads == 1 else all_
-        self.now += seconds
-        self.spent += seconds
-        self.pace.took(n_threads, seconds, work)
+        self.now += seconds[n_threads]
+        self.spent += seconds[n_threads]
+        self.pace.took(n_threads, seconds[n_threads], work)
         self.taken.append(n_threads)
 
-    def calls(self, n, one, all_):
+    def calls(self, n, seconds):
         for _ in range(n):
-            self.call(one, all_)
+            self.call(seconds)
+
+
+QUIET = {1: 1e-3, 2: 0.55e-3, 4: 0.3e-3, 8: 0.2e-3, 16: 0.15e-3}
 
 
 @pytest.fixture
@@ -38,58 +38,78 @@ def machine(monkeypatch):
 
 
 def test_quiet_machine(machine):
-    """Two calls find out what one thread takes; all others have all threads."""
-    machine.calls(1000, one=1e-3, all_=0.55e-3)
-    assert machine.taken.count(1) == 2
-    assert machine.taken[:5] == [2, 2, 1, 1, 2]
+    """Three calls find out what one thread takes; all others have all threads."""
+    machine.calls(1000, QUIET)
+    assert machine.taken[:7] == [2, 2, 2, 1, 1, 1, 2]
+    assert machine.taken.count(1) == 3
 
 
 def test_stalls_now_and_then(machine):
     """One call of twenty that takes as long as ten decides nothing."""
     for k in range(1000):
-        machine.call(one=1e-3, all_=10e-3 if k % 20 == 19 else 0.55e-3)
-    assert machine.taken.count(1) == 2
+        machine.call(QUIET | {2: 10e-3} if k % 20 == 19 else QUIET)
+    assert machine.taken.count(1) == 3
 
 
 @pytest.mark.parametrize("factor", [1.5, 3, 40])
 def test_busy_machine(machine, factor):
     """All threads are slower in every call: hardly more time than with one."""
-    machine.calls(2000, one=1e-3, all_=factor * 1e-3)
-    assert machine.spent < 2000 * 1e-3 * 1.08 + 3 * factor * 1e-3
+    machine.calls(2000, QUIET | {2: factor * 1e-3})
+    assert machine.spent < 2000 * 1e-3 * 1.12 + 5 * factor * 1e-3
 
 
 def test_stalls_most_of_the_time(machine):
     """Some calls are fast, and yet it is the others that count."""
     rng = np.random.default_rng(0)
     for stalls in rng.random(2000) < 0.6:
-        machine.call(one=1e-3, all_=15e-3 if stalls else 0.55e-3)
-    assert machine.spent < 1.2 * 2000 * 1e-3
+        machine.call(QUIET | {2: 15e-3} if stalls else QUIET)
+    assert machine.spent < 1.3 * 2000 * 1e-3
 
 
 def test_it_gets_quiet_again(machine):
-    machine.calls(300, one=1e-3, all_=10e-3)
+    machine.calls(300, QUIET | {2: 10e-3})
     machine.taken.clear()
-    machine.calls(2000, one=1e-3, all_=0.55e-3)
+    machine.calls(2000, QUIET)
     assert machine.taken[-1000:].count(1) == 0
 
 
 def test_it_gets_busy(machine):
-    machine.calls(300, one=1e-3, all_=0.55e-3)
+    machine.calls(300, QUIET)
     machine.taken.clear()
-    machine.calls(300, one=1.5e-3, all_=10e-3)
-    assert machine.taken.count(2) < 12
+    machine.calls(300, {1: 1.5e-3, 2: 10e-3})
+    assert machine.taken.count(2) < 15
+
+
+@pytest.mark.parametrize(
+    ("busy", "best"),
+    [({}, 16), ({16: 10e-3}, 8), ({16: 10e-3, 8: 8e-3}, 4), ({16: 9e-3, 8: 9e-3, 4: 9e-3}, 2)],
+)
+def test_many_threads(machine, busy, best):
+    """Half of them, and half of these, before it is one."""
+    machine.pace = Pace(16)
+    seconds = QUIET | busy
+    machine.calls(3000, seconds)
+    assert machine.taken[-1000:].count(best) > 900
+    assert machine.spent < 3000 * seconds[best] * 1.3 + 20 * max(seconds.values())
+
+
+@pytest.mark.parametrize(("n_threads", "fewer"), [(2, 1), (3, 1), (4, 2), (6, 3), (7, 3)])
+def test_fewer_threads(machine, n_threads, fewer):
+    machine.pace = Pace(n_threads)
+    machine.calls(10, dict.fromkeys(range(1, 8), 1e-3))
+    assert machine.taken[:6] == [n_threads] * 3 + [fewer] * 3
 
 
 def test_long_calls_have_all_threads(machine):
-    machine.calls(50, one=1.0, all_=0.6)
+    machine.calls(50, {1: 1.0, 2: 0.6})
     assert machine.taken == [2] * 50
 
 
 def test_what_is_old_is_forgotten(machine):
-    machine.calls(20, one=1e-3, all_=10e-3)
+    machine.calls(20, QUIET | {2: 10e-3})
     assert machine.taken[-1] == 1
     machine.now += 2
-    machine.call(one=1e-3, all_=10e-3)
+    machine.call(QUIET)
     assert machine.taken[-1] == 2
 
 

@@ -3,7 +3,8 @@
 Threads meet after every stage of a batch. On a machine that others keep busy the system puts
 one of them aside, for milliseconds, and all wait for it: a small batch may then take many
 times as long on two threads as on one. No number depends on how many there are, so a call
-takes what was faster of late: all threads, or the caller's alone.
+takes what was faster of late: all threads, or half of them, and so on down to the caller's
+alone.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ import math
 import time
 from typing import Any
 
-# The first calls go to all threads (they compile, and start these), the next to one.
-_OF_ALL, _OF_ONE = 2, 2
+# So many calls tell how fast all threads are; the first one compiles, and starts these.
+_ENOUGH_CALLS = 3
 
-# A call that takes as many seconds is not tried on one thread: what was put aside comes back
+# Where half of the threads take as much longer, fewer still are not tried.
+_SLOWER = 1.1
+
+# A call that takes as many seconds is not tried on fewer threads: what was put aside comes back
 # within some milliseconds.
 _LONG = 0.1
 
-# Losses in calls on one thread: what a call counts for at most, so that a single stall decides
-# nothing; what has to come together; and how much of it is there when all are tried again.
+# Losses in calls on fewer threads: what a call counts for at most, so that a single stall
+# decides nothing; what has to come together; how much of it is there when all are tried again.
 _AT_MOST, _ENOUGH, _SUSPECTED = 3.0, 4.0, 3.0
 
-# The losses of all threads may be so much of the time on one until they are tried again, which
-# is after so many calls at the least and at the most.
+# The losses of all threads may be so much of the time on fewer until they are tried again,
+# which is after so many calls at the least and at the most.
 _SHARE, _SOONEST, _LATEST = 0.05, 16, 1000
 
 # What is older, in seconds, is forgotten.
@@ -33,30 +37,34 @@ _OLD = 1.0
 
 
 class Pace:
-    """What is known of calls of one kind and size on one thread, and on all.
+    """What is known of calls of one kind and size on all threads, and on fewer.
 
     Parameters
     ----------
     n_threads : int
-        All.
+        All; at least 2.
     """
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
+        # Half of them choose for themselves; so few that half of them is one do not.
+        self._half = Pace(n_threads // 2) if n_threads > 3 else None
         self._forget()
 
     def _forget(self) -> None:
-        self._calls, self._left, self._last = 0, 0, -math.inf
-        self._one = math.inf  # seconds of a call's unit of work on one thread
-        # A cumulative sum of what all threads lost beside one, and that without limits.
+        self._calls, self._left, self._before, self._last = 0, 0, 0, -math.inf
+        # Seconds of a call's unit of work, on all threads and on fewer; these are tried first.
+        self._all, self._fewer, self._tries = math.inf, math.inf, True
+        # A cumulative sum of what all threads lost beside fewer, and that without limits.
         self._loss, self._lost = _SUSPECTED, 0.0
 
     def choose(self) -> int:
-        """Return how many threads the next call is to take: 1 or all."""
+        """Return how many threads the next call is to take."""
         if time.perf_counter() - self._last > _OLD:
             self._forget()
-        tries_one = _OF_ALL <= self._calls < _OF_ALL + _OF_ONE
-        return 1 if tries_one or self._left > 0 else self.n_threads
+        if self._left == 0 and not (self._tries and self._calls >= _ENOUGH_CALLS):
+            return self.n_threads
+        return 1 if self._half is None else self._half.choose()
 
     def took(self, n_threads: int, seconds: float, work: int) -> None:
         """Take note of a call.
@@ -72,22 +80,36 @@ class Pace:
         """
         self._last = time.perf_counter()
         self._calls += 1
-        if self._calls == _OF_ALL and seconds > _LONG:
-            self._calls += _OF_ONE
+        # The first call on another number of threads starts or ends some: it tells nothing.
+        counts, self._before = n_threads == self._before, n_threads
         rate = seconds / max(work, 1)
-        if n_threads == 1:
-            tried = self._left == 0
-            self._one = min(self._one, rate) if tried else self._one + (rate - self._one) / 8
+        if n_threads < self.n_threads:
+            if self._half is not None:
+                self._half.took(n_threads, seconds, work)
+            if self._tries:
+                self._fewer = min(self._fewer, rate) if counts else self._fewer
+                self._tries = not self._has_tried()
+            elif counts:
+                self._fewer += (rate - self._fewer) / 8
             self._left = max(0, self._left - 1)
-            return
-        if self._one == math.inf:
-            return
-        loss = rate / self._one - 1
-        self._loss = max(0.0, self._loss + min(loss, _AT_MOST))
-        self._lost = self._lost + loss if self._loss else 0.0
-        if self._loss >= _ENOUGH:
-            self._left = int(min(max(self._lost / _SHARE, _SOONEST), _LATEST))
-            self._loss, self._lost = _SUSPECTED, 0.0
+        elif counts and self._tries:
+            self._all = min(self._all, rate)
+            self._tries = self._calls < _ENOUGH_CALLS or seconds < _LONG
+        elif counts and self._fewer < math.inf:
+            loss = rate / self._fewer - 1
+            self._loss = max(0.0, self._loss + min(loss, _AT_MOST))
+            self._lost = self._lost + loss if self._loss else 0.0
+            if self._loss >= _ENOUGH:
+                self._left = int(min(max(self._lost / _SHARE, _SOONEST), _LATEST))
+                self._loss, self._lost = _SUSPECTED, 0.0
+
+    def _has_tried(self) -> bool:
+        """Whether it is known what fewer threads take."""
+        half = self._half
+        if half is None:
+            return self._calls >= 2 * _ENOUGH_CALLS
+        slower = half._calls >= _ENOUGH_CALLS and half._all > _SLOWER * self._all
+        return slower or not half._tries
 
 
 @functools.lru_cache(maxsize=64)
