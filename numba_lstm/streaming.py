@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.cpu import steps
@@ -54,6 +55,13 @@ def scale_and_units(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     return scale, np.concatenate([estimator.target_scale_, estimator.target_mean_])
 
 
+def _has_classes(stream: Stream) -> bool:
+    """Whether there are probabilities."""
+    if not stream._decides:
+        raise AttributeError("Probabilities are a classifier's. Use step().")
+    return True
+
+
 class Stream:
     """Predictions one time step at a time; made by ``estimator.stream()``.
 
@@ -86,7 +94,8 @@ class Stream:
         self._n = n = 1 if n_streams is None else int(n_streams)
         self._layout = layout = estimator._layout
         check_forward(layout, "stream()")
-        self._estimator = estimator = copy.copy(estimator)  # another fit must not reach it
+        # Another fit must not reach it.
+        self._estimator: Any = (estimator := copy.copy(estimator))
         estimator.theta_ = np.array(estimator.theta_)
         for name in ("_optimizer", "_generator"):
             estimator.__dict__.pop(name, None)
@@ -128,8 +137,8 @@ class Stream:
         -------
         object
             What ``estimator.predict`` would give for all steps so far, as a sequence's
-            only or last output: a number (one stream, one output) or an array of shape
-            (K,), (n_streams,) or (n_streams, K).
+            only or last output: a number or label (one stream, one output) or an array of
+            shape (K,), (n_streams,) or (n_streams, K).
 
         Raises
         ------
@@ -151,6 +160,35 @@ class Stream:
             )
         self.n_steps += 1
         return y if self._is_single else self._outputs()
+
+    @available_if(_has_classes)
+    def step_proba(self, x: Any, time: Any = None) -> np.ndarray:
+        """Take in one time step and return the probability of each class.
+
+        In the place of :meth:`step`, whose label is that of the highest one; of classifiers.
+
+        Parameters
+        ----------
+        x, time
+            As in :meth:`step`.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_classes,), or with ``n_streams`` (n_streams, n_classes)
+            What ``estimator.predict_proba`` would give for all steps so far, as a sequence's
+            only or last output.
+
+        Raises
+        ------
+        AttributeError
+            If the estimator is no classifier.
+        ValueError, TypeError
+            As :meth:`step`; the state stays as it was.
+        """
+        self._step(self._checked(x, time), self._address)
+        self.n_steps += 1
+        y = self._estimator._decode_proba(self._frame.y.reshape(self._n, -1))
+        return y[0] if self._one else y
 
     def _checked(self, x, time):
         """Return inputs as the kernel takes them, from whatever may be given."""

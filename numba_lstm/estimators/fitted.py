@@ -186,7 +186,8 @@ class FittedMixin:
         Returns
         -------
         Stream
-            With ``step(x)``, ``state`` and ``reset()``. It keeps today's weights.
+            With ``step(x)``, of a classifier ``step_proba(x)``, ``state`` and ``reset()``. It
+            keeps today's weights.
 
         Raises
         ------
