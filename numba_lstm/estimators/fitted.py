@@ -215,7 +215,8 @@ class FittedMixin:
             copy of it goes its own way, and each thread needs one. y is a number, an array
             (K,) where y had columns in ``fit``, or of a classifier the probabilities
             (n_classes,), as ``predict`` and ``predict_proba`` have them. If x has NaN or
-            infinity in it y is NaN, and the state stays as it was.
+            infinity in it y is NaN, and the state stays as it was. Arguments of other types
+            are a TypeError when the call is compiled.
 
         Raises
         ------
