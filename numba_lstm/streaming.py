@@ -12,13 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from numba_lstm.cpu import steps
 from numba_lstm.estimators.state import as_arrays
 from numba_lstm.missing import GapFiller
-from numba_lstm.times import as_times, decay_after, elapsed, kind_of
+from numba_lstm.times import Clock
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
     from numba_lstm.parameters import Layout
 
-_CHANGING = "n_steps", "_last_time", "_gaps"
+_CHANGING = "n_steps", "_clock", "_gaps"
 _DOUBLE = np.dtype(np.float64)
 _SINGLE = np.dtype(np.float32)
 
@@ -79,7 +79,7 @@ class Stream:
     Attributes
     ----------
     n_steps : int
-        Steps since the state was last reset or set.
+        Steps since the state of all streams was last reset or set.
     """
 
     def __init__(self, estimator: FittedMixin, n_streams: int | None = None) -> None:
@@ -103,7 +103,8 @@ class Stream:
         self._theta = estimator.theta_
         F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
         self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
-        self._time_scale, self._time_kind = estimator.time_scale_, estimator._time_kind
+        scale = estimator.time_scale_
+        self._clock = None if scale is None else Clock(n, scale, estimator._time_kind)
         self._scale, self._units = scale_and_units(estimator)
         self._decides = estimator._targets.classes is not None
         self._decay = np.zeros(n)
@@ -115,7 +116,7 @@ class Stream:
         self._address = self._places.ctypes.data
         is_float32 = self._theta.dtype == np.float32
         self._step = steps.step_float32 if is_float32 else steps.step_float64
-        self._is_plain = self._gaps is None and self._time_scale is None
+        self._is_plain = self._gaps is None and self._clock is None
         self._is_single = self._one and not self._decides and not self._has_columns
         self.reset()
 
@@ -218,40 +219,38 @@ class Stream:
             y = y.copy() if self._has_columns else y[:, 0].copy()
         return y[0] if self._one else y
 
-    def reset(self) -> None:
-        """Go back to the state before any step: zeros, or what was learned."""
-        steps.begin(self._layout, self._theta, self._work)
-        if self._gaps is not None:
-            self._gaps.reset()
-        self._last_time = None
-        self.n_steps = 0
+    def reset(self, which: Any = None) -> None:
+        """Go back to the state before any step: zeros, or what was learned.
+
+        Parameters
+        ----------
+        which : int, or array-like of int or of bool of shape (n_streams,), default=None
+            The streams that begin anew, by number from 0 or by a mask, with ``n_streams``; the
+            others stay as they are. None is all.
+
+        Raises
+        ------
+        ValueError
+            If there is no such stream; none is reset then.
+        TypeError
+            If ``which`` is neither numbers nor a mask for all streams.
+        """
+        if which is not None and self._one:
+            raise ValueError(f"which={which!r}, but this is one stream: call reset().")
+        rows = slice(None) if which is None else _rows_of(which, self._n)
+        steps.begin(self._layout, self._theta, self._work, rows)
+        for part in (self._gaps, self._clock):
+            if part is not None:
+                part.reset(rows)
+        if which is None:
+            self.n_steps = 0
 
     def _pass_time(self, time):
         """Check the time of a step, and set what it lets decay."""
-        if self._time_scale is None:
-            if time is not None:
-                raise ValueError("time was given, but the estimator was fitted without times.")
-            return
-        if time is None:
-            raise ValueError("The estimator was fitted with times; pass the time of this step.")
-        given = as_times(time, "time")
-        if given.shape not in ((), (self._n,)) or kind_of(given) != self._time_kind:
-            raise ValueError(
-                f"time={time!r}: the estimator was fitted with {self._time_kind} as times; pass "
-                f"one of these, or one for each of {self._n} streams."
-            )
-        given = np.broadcast_to(given, self._n)
-        last = given if self._last_time is None else self._last_time
-        if last.dtype.kind != given.dtype.kind:  # dates and spans of time
-            raise ValueError(
-                f"time={time!r}: the last step's was {last[0]}; pass one of its kind."
-            )
-        gaps = elapsed(np.stack([last, given]))[1]
-        if not (np.isfinite(gaps) & (gaps >= 0)).all():
-            raise ValueError(f"time={time!r} is not finite, or before the last step's, {last}.")
-        first = self._last_time is None
-        self._decay[...] = 0 if first else decay_after(gaps, self._time_scale)
-        self._last_time = given.copy()
+        if self._clock is not None:
+            self._decay[...] = self._clock.decay_until(time)
+        elif time is not None:
+            raise ValueError("time was given, but the estimator was fitted without times.")
 
     @property
     def state(self) -> tuple[Any, Any]:
@@ -289,7 +288,9 @@ class Stream:
         if not all(np.isfinite(part).all() for parts in values for part in parts):
             raise ValueError("The state contains NaN or infinity.")
         self._put(values)
-        self.n_steps, self._last_time = 0, None
+        self.n_steps = 0
+        if self._clock is not None:
+            self._clock.reset()
 
     def __getstate__(self):
         """Return what another version can make a stream of: no buffers, no addresses."""
@@ -313,3 +314,19 @@ class Stream:
     def _parts(self):
         """Views of h of every layer and of c."""
         return steps.state_parts(self._layout, self._work)
+
+
+def _rows_of(which, n):
+    """Return some of n streams, by number or by a mask, as NumPy's index."""
+    rows = np.asarray(which)
+    if rows.shape == (0,):  # of an empty list NumPy makes floats
+        return np.empty(0, np.intp)
+    if rows.dtype.kind == "b" and rows.shape == (n,):
+        return rows
+    if rows.dtype.kind not in "iu":
+        raise TypeError(
+            f"which={which!r}: pass numbers of streams, or a mask of {n} times True or False."
+        )
+    if rows.ndim > 1 or ((rows < 0) | (rows >= n)).any():
+        raise ValueError(f"which={which!r}: the streams are 0 to {n - 1}.")
+    return rows
