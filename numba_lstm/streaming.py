@@ -120,6 +120,13 @@ class Stream:
         self._is_single = self._one and not self._decides and not self._has_columns
         self.reset()
 
+    def __repr__(self) -> str:
+        n = "" if self._one else f"n_streams={self._n}, "
+        F = self._shape[-1]
+        return (
+            f"Stream({type(self._estimator).__name__}, n_features={F}, {n}n_steps={self.n_steps})"
+        )
+
     def step(self, x: Any, time: Any = None) -> Any:
         """Take in one time step and predict.
 
