@@ -133,7 +133,7 @@ def _ragged(X, name, columns):
                 f"{label} has {array.shape[1]} {columns} and {name}[0] has "
                 f"{data[0].shape[1]}; all sequences need the same {columns}."
             )
-        names = _column_names(sequence)
+        names = column_names(sequence)
         if i == 0:
             feature_names = names
         elif names != feature_names:
@@ -145,7 +145,8 @@ def _ragged(X, name, columns):
     return Sequences(data, "list", feature_names)
 
 
-def _column_names(sequence):
+def column_names(sequence: Any) -> list[str] | None:
+    """Return the names of a frame's columns, if they are strings."""
     names = getattr(sequence, "columns", None)
     if names is None or not all(isinstance(name, str) for name in names):
         return None

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.cpu import steps
 from numba_lstm.estimators.state import as_arrays
+from numba_lstm.inputs import column_names
 from numba_lstm.missing import GapFiller
 from numba_lstm.times import Clock
 
@@ -99,6 +100,9 @@ class Stream:
         estimator.theta_ = np.array(estimator.theta_)
         for name in ("_optimizer", "_generator"):
             estimator.__dict__.pop(name, None)
+        named = not self._estimator._was_2d  # else the names are those of time steps
+        names = vars(estimator).get("feature_names_in_") if named else None
+        self._names = None if names is None else list(names)
         self._has_columns = estimator._targets.has_columns
         self._theta = estimator.theta_
         F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
@@ -135,7 +139,8 @@ class Stream:
         x : array-like of shape (F,), or with ``n_streams`` (n_streams, F)
             The inputs of this step; of a single feature also a number, or (n_streams,). NaN
             where the estimator was fitted with ``missing="mask"``: what was seen last is
-            remembered, but not part of ``state``.
+            remembered, but not part of ``state``. Where it was fitted on a list of frames, the
+            names of a frame or of a pandas Series are compared with theirs; else order counts.
         time : float, datetime64 or array-like of shape (n_streams,), default=None
             When this step is, where the estimator was fitted with times; one for all streams,
             or one for each. Of the first step, and after ``state`` was set, nothing follows
@@ -151,8 +156,8 @@ class Stream:
         Raises
         ------
         ValueError
-            If x has another shape, or infinity or, without masks, NaN in it, or the time is
-            missing, not finite, or before the last one; the state stays as it was.
+            If x has another shape or other names, or infinity or, without masks, NaN in it, or
+            the time is missing, not finite, or before the last one; the state stays as it was.
         """
         # The usual case first: the checks below take longer than the step.
         if type(x) is np.ndarray and x.shape == self._shape and self._is_plain and time is None:
@@ -205,6 +210,8 @@ class Stream:
             raise ValueError(
                 f"x has shape {given.shape}, but a step of this stream needs {shape}."
             )
+        if self._names is not None:
+            self._check_names(x)
         if given.dtype.kind not in "fiub":
             raise TypeError(f"x has dtype {given.dtype}; a step takes numbers.")
         given = np.array(given, np.float64).reshape(self._n, -1)
@@ -217,6 +224,17 @@ class Stream:
         self._pass_time(time)
         x = given if self._gaps is None else self._gaps.fill(given)
         return x.reshape(-1)
+
+    def _check_names(self, x):
+        """Refuse a frame, or a row of one, whose names are not those of the training data."""
+        names = column_names(x)
+        if self._one and names is None and hasattr(x, "iloc"):  # a Series of pandas
+            names = column_names(x.to_frame().T)
+        if names is not None and names != self._names:
+            raise ValueError(
+                "The feature names should match those that were passed during fit: x has "
+                f"{names}, fit had {self._names}."
+            )
 
     def _outputs(self):
         y = self._frame.y.reshape(self._n, -1)

@@ -49,6 +49,7 @@ class FittedMixin:
     _layout: Layout
     _targets: Targets
     _masks: bool
+    _was_2d: bool
     theta_: np.ndarray
     input_mean_: np.ndarray
     input_scale_: np.ndarray
