@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from numba_lstm.cpu import steps
 from numba_lstm.cpu.table import HEAD
 from numba_lstm.memory import address, at, view
-from numba_lstm.streaming import check_forward, scale_and_units
+from numba_lstm.one_step import check_forward, scale_and_units
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin

@@ -13,47 +13,15 @@ from numba_lstm.cpu import steps
 from numba_lstm.estimators.state import as_arrays
 from numba_lstm.inputs import column_names
 from numba_lstm.missing import GapFiller
+from numba_lstm.one_step import check_forward, rows_of, scale_and_units
 from numba_lstm.times import Clock
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
-    from numba_lstm.parameters import Layout
 
 _CHANGING = "n_steps", "_clock", "_gaps"
 _DOUBLE = np.dtype(np.float64)
 _SINGLE = np.dtype(np.float32)
-
-
-def check_forward(layout: Layout, name: str) -> None:
-    """Refuse networks that need whole sequences.
-
-    Raises
-    ------
-    ValueError
-        If it reads backwards, or pools over time; ``name`` is what asks.
-    """
-    if layout.direction != "forward":
-        raise ValueError(
-            f"{name} takes in one time step after the other, but this network reads sequences "
-            "from their end. Fit one with bidirectional=False and go_backwards=False."
-        )
-    if layout.pooling != "last":
-        raise ValueError(
-            f"{name} sees one step at a time, but this network pools whole sequences "
-            f"(pooling={layout.pooling!r}). Fit one with pooling='last'."
-        )
-
-
-def scale_and_units(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the standardisation of inputs and outputs as a step takes it: see steps.Frame.
-
-    Values leave a step in the targets' units; what becomes classes, as the network has it.
-    """
-    scale = np.concatenate([estimator.input_mean_, 1.0 / estimator.input_scale_])
-    if estimator._targets.classes is not None:
-        K = estimator._layout.n_outputs
-        return scale, np.concatenate([np.ones(K), np.zeros(K)])
-    return scale, np.concatenate([estimator.target_scale_, estimator.target_mean_])
 
 
 def _has_classes(stream: Stream) -> bool:
@@ -262,7 +230,7 @@ class Stream:
         """
         if which is not None and self._one:
             raise ValueError(f"which={which!r}, but this is one stream: call reset().")
-        rows = slice(None) if which is None else _rows_of(which, self._n)
+        rows = slice(None) if which is None else rows_of(which, self._n)
         steps.begin(self._layout, self._theta, self._work, rows)
         for part in (self._gaps, self._clock):
             if part is not None:
@@ -339,19 +307,3 @@ class Stream:
     def _parts(self):
         """Views of h of every layer and of c."""
         return steps.state_parts(self._layout, self._work)
-
-
-def _rows_of(which, n):
-    """Return some of n streams, by number or by a mask, as NumPy's index."""
-    rows = np.asarray(which)
-    if rows.shape == (0,):  # of an empty list NumPy makes floats
-        return np.empty(0, np.intp)
-    if rows.dtype.kind == "b" and rows.shape == (n,):
-        return rows
-    if rows.dtype.kind not in "iu":
-        raise TypeError(
-            f"which={which!r}: pass numbers of streams, or a mask of {n} times True or False."
-        )
-    if rows.ndim > 1 or ((rows < 0) | (rows >= n)).any():
-        raise ValueError(f"which={which!r}: the streams are 0 to {n - 1}.")
-    return rows
