@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 from numba import config, types
-from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.cpu import steps
 from numba_lstm.cpu.table import HEAD
 from numba_lstm.memory import address, at, view
-from numba_lstm.streaming import check_forward, scale_and_units
+from numba_lstm.one_step import check_forward, scale_and_units
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
@@ -143,6 +142,7 @@ def _put(x, given):
 
 @overload(_put)
 def _put_compiled(x, given):
+    # A TypeError comes to whoever calls as it is; of a TypingError Numba makes a page.
     if isinstance(x, types.Number):
 
         def put(x, given):
@@ -150,9 +150,9 @@ def _put_compiled(x, given):
 
         return put
     if not (isinstance(x, types.Array) and isinstance(x.dtype, types.Number | types.Boolean)):
-        raise TypingError(f"x is {x}; a step takes an array of numbers, of its features.")
+        raise TypeError(f"x is {x}; a step takes an array of numbers, of its features.")
     if x.ndim != 1:
-        raise TypingError(f"x has {x.ndim} dimensions; a step takes an array of its features.")
+        raise TypeError(f"x has {x.ndim} dimensions; a step takes an array of its features.")
 
     def put(x, given):
         for j in range(x.size):
@@ -184,7 +184,7 @@ def _memory_of_compiled(state, real):
     if not isinstance(state, types.Array) or (state.dtype, state.ndim, state.layout) != (
         *(like.dtype, like.ndim, like.layout),
     ):
-        raise TypingError(f"state is {state}; this network's is {like}: use step.new_state().")
+        raise TypeError(f"state is {state}; this network's is {like}: use step.new_state().")
     if not state.mutable:
-        raise TypingError("state is read-only, and a step changes it: pass a copy.")
+        raise TypeError("state is read-only, and a step changes it: pass a copy.")
     return lambda state, real: view(state)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.validation import check_array
 
+from numba_lstm.numbers_only import as_numbers
 from numba_lstm.sequences import Sequences
 
 # Of so many numbers BLAS makes a dot product on one thread.
@@ -42,7 +42,7 @@ def check_sequences(
         If X is sparse, or holds dates or other things that are no numbers.
     ValueError
         If the shape is wrong, X or a sequence is empty, the features differ
-        between sequences, or a value is NaN, infinite or complex.
+        between sequences, or a value is text, NaN, infinite or complex.
     """
     if sparse.issparse(X):
         raise TypeError(
@@ -133,7 +133,7 @@ def _ragged(X, name, columns):
                 f"{label} has {array.shape[1]} {columns} and {name}[0] has "
                 f"{data[0].shape[1]}; all sequences need the same {columns}."
             )
-        names = _column_names(sequence)
+        names = column_names(sequence)
         if i == 0:
             feature_names = names
         elif names != feature_names:
@@ -145,7 +145,8 @@ def _ragged(X, name, columns):
     return Sequences(data, "list", feature_names)
 
 
-def _column_names(sequence):
+def column_names(sequence: Any) -> list[str] | None:
+    """Return the names of a frame's columns, if they are strings."""
     names = getattr(sequence, "columns", None)
     if names is None or not all(isinstance(name, str) for name in names):
         return None
@@ -153,29 +154,9 @@ def _column_names(sequence):
 
 
 def _numeric(X, name, **options):
-    """Return X as an array of real numbers, without a copy where it is one already."""
     if type(X) is np.ndarray and X.dtype.kind in "fiub" and X.ndim > 1 and X.size:
         return X  # what check_array would return, 50 microseconds later
-    try:
-        array = check_array(
-            X, dtype="numeric", ensure_all_finite=False, allow_nd=True, input_name=name, **options
-        )
-    except OverflowError as error:
-        raise ValueError(f"{name} holds a number too large for float64: {error}.") from error
-    except ValueError as error:
-        if "inhomogeneous" not in str(error) and "setting an array element" not in str(error):
-            raise
-        raise ValueError(
-            f"{name} is no rectangular array: its parts differ in length or are no "
-            "numbers. Pass sequences of different lengths as a list of arrays, each "
-            "(n_timesteps, n_features)."
-        ) from error
-    if array.dtype.kind in "mM":
-        raise TypeError(
-            f"{name} holds dates or time differences ({array.dtype}). Pass numbers: hours since "
-            "some start, say, or sine and cosine of the time of day."
-        )
-    return array
+    return as_numbers(X, name, **options)
 
 
 def _all_finite(values):

@@ -11,6 +11,7 @@ Values", Scientific Reports 8, 2018, which feeds masks and intervals to the netw
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -86,13 +87,14 @@ class GapFiller:
     """
 
     def __init__(self, fill: np.ndarray, n: int) -> None:
-        self._fill, self._n = fill, n
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what was seen."""
-        self._last = np.tile(self._fill, (self._n, 1))
+        self._fill = fill
+        self._last = np.tile(fill, (n, 1))
         self._since = np.zeros(self._last.shape, np.int64)
+
+    def reset(self, which: Any = slice(None)) -> None:
+        """Forget what was seen, of all streams or of some."""
+        self._last[which] = self._fill
+        self._since[which] = 0
 
     def fill(self, x: np.ndarray) -> np.ndarray:
         """Return what the network sees of a step x (n, F): (n, 3F)."""

@@ -6,52 +6,29 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.cpu import steps
 from numba_lstm.estimators.state import as_arrays
+from numba_lstm.inputs import column_names
 from numba_lstm.missing import GapFiller
-from numba_lstm.times import as_times, decay_after, elapsed, kind_of
+from numba_lstm.one_step import check_forward, rows_of, scale_and_units
+from numba_lstm.times import Clock
 
 if TYPE_CHECKING:
     from numba_lstm.estimators.fitted import FittedMixin
-    from numba_lstm.parameters import Layout
 
-_CHANGING = "n_steps", "_last_time", "_gaps"
+_CHANGING = "n_steps", "_clock", "_gaps"
 _DOUBLE = np.dtype(np.float64)
 _SINGLE = np.dtype(np.float32)
 
 
-def check_forward(layout: Layout, name: str) -> None:
-    """Refuse networks that need whole sequences.
-
-    Raises
-    ------
-    ValueError
-        If it reads backwards, or pools over time; ``name`` is what asks.
-    """
-    if layout.direction != "forward":
-        raise ValueError(
-            f"{name} takes in one time step after the other, but this network reads sequences "
-            "from their end. Fit one with bidirectional=False and go_backwards=False."
-        )
-    if layout.pooling != "last":
-        raise ValueError(
-            f"{name} sees one step at a time, but this network pools whole sequences "
-            f"(pooling={layout.pooling!r}). Fit one with pooling='last'."
-        )
-
-
-def scale_and_units(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the standardisation of inputs and outputs as a step takes it: see steps.Frame.
-
-    Values leave a step in the targets' units; what becomes classes, as the network has it.
-    """
-    scale = np.concatenate([estimator.input_mean_, 1.0 / estimator.input_scale_])
-    if estimator._targets.classes is not None:
-        K = estimator._layout.n_outputs
-        return scale, np.concatenate([np.ones(K), np.zeros(K)])
-    return scale, np.concatenate([estimator.target_scale_, estimator.target_mean_])
+def _has_classes(stream: Stream) -> bool:
+    """Whether there are probabilities."""
+    if not stream._decides:
+        raise AttributeError("Probabilities are a classifier's. Use step().")
+    return True
 
 
 class Stream:
@@ -71,7 +48,7 @@ class Stream:
     Attributes
     ----------
     n_steps : int
-        Steps since the state was last reset or set.
+        Steps since the state of all streams was last reset or set.
     """
 
     def __init__(self, estimator: FittedMixin, n_streams: int | None = None) -> None:
@@ -86,15 +63,20 @@ class Stream:
         self._n = n = 1 if n_streams is None else int(n_streams)
         self._layout = layout = estimator._layout
         check_forward(layout, "stream()")
-        self._estimator = estimator = copy.copy(estimator)  # another fit must not reach it
+        # Another fit must not reach it.
+        self._estimator: Any = (estimator := copy.copy(estimator))
         estimator.theta_ = np.array(estimator.theta_)
         for name in ("_optimizer", "_generator"):
             estimator.__dict__.pop(name, None)
+        named = not self._estimator._was_2d  # else the names are those of time steps
+        names = vars(estimator).get("feature_names_in_") if named else None
+        self._names = None if names is None else list(names)
         self._has_columns = estimator._targets.has_columns
         self._theta = estimator.theta_
         F, K = layout.n_inputs // (3 if estimator._masks else 1), layout.n_outputs
         self._gaps = GapFiller(estimator.input_mean_[:F], n) if estimator._masks else None
-        self._time_scale, self._time_kind = estimator.time_scale_, estimator._time_kind
+        scale = estimator.time_scale_
+        self._clock = None if scale is None else Clock(n, scale, estimator._time_kind)
         self._scale, self._units = scale_and_units(estimator)
         self._decides = estimator._targets.classes is not None
         self._decay = np.zeros(n)
@@ -106,9 +88,16 @@ class Stream:
         self._address = self._places.ctypes.data
         is_float32 = self._theta.dtype == np.float32
         self._step = steps.step_float32 if is_float32 else steps.step_float64
-        self._is_plain = self._gaps is None and self._time_scale is None
+        self._is_plain = self._gaps is None and self._clock is None
         self._is_single = self._one and not self._decides and not self._has_columns
         self.reset()
+
+    def __repr__(self) -> str:
+        n = "" if self._one else f"n_streams={self._n}, "
+        F = self._shape[-1]
+        return (
+            f"Stream({type(self._estimator).__name__}, n_features={F}, {n}n_steps={self.n_steps})"
+        )
 
     def step(self, x: Any, time: Any = None) -> Any:
         """Take in one time step and predict.
@@ -118,7 +107,8 @@ class Stream:
         x : array-like of shape (F,), or with ``n_streams`` (n_streams, F)
             The inputs of this step; of a single feature also a number, or (n_streams,). NaN
             where the estimator was fitted with ``missing="mask"``: what was seen last is
-            remembered, but not part of ``state``.
+            remembered, but not part of ``state``. Where it was fitted on a list of frames, the
+            names of a frame or of a pandas Series are compared with theirs; else order counts.
         time : float, datetime64 or array-like of shape (n_streams,), default=None
             When this step is, where the estimator was fitted with times; one for all streams,
             or one for each. Of the first step, and after ``state`` was set, nothing follows
@@ -128,14 +118,14 @@ class Stream:
         -------
         object
             What ``estimator.predict`` would give for all steps so far, as a sequence's
-            only or last output: a number (one stream, one output) or an array of shape
-            (K,), (n_streams,) or (n_streams, K).
+            only or last output: a number or label (one stream, one output) or an array of
+            shape (K,), (n_streams,) or (n_streams, K).
 
         Raises
         ------
         ValueError
-            If x has another shape, or infinity or, without masks, NaN in it, or the time is
-            missing, not finite, or before the last one; the state stays as it was.
+            If x has another shape or other names, or infinity or, without masks, NaN in it, or
+            the time is missing, not finite, or before the last one; the state stays as it was.
         """
         # The usual case first: the checks below take longer than the step.
         if type(x) is np.ndarray and x.shape == self._shape and self._is_plain and time is None:
@@ -152,6 +142,35 @@ class Stream:
         self.n_steps += 1
         return y if self._is_single else self._outputs()
 
+    @available_if(_has_classes)
+    def step_proba(self, x: Any, time: Any = None) -> np.ndarray:
+        """Take in one time step and return the probability of each class.
+
+        In the place of :meth:`step`, whose label is that of the highest one; of classifiers.
+
+        Parameters
+        ----------
+        x, time
+            As in :meth:`step`.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_classes,), or with ``n_streams`` (n_streams, n_classes)
+            What ``estimator.predict_proba`` would give for all steps so far, as a sequence's
+            only or last output.
+
+        Raises
+        ------
+        AttributeError
+            If the estimator is no classifier.
+        ValueError, TypeError
+            As :meth:`step`; the state stays as it was.
+        """
+        self._step(self._checked(x, time), self._address)
+        self.n_steps += 1
+        y = self._estimator._decode_proba(self._frame.y.reshape(self._n, -1))
+        return y[0] if self._one else y
+
     def _checked(self, x, time):
         """Return inputs as the kernel takes them, from whatever may be given."""
         given, shape = np.asarray(x), self._shape
@@ -159,6 +178,8 @@ class Stream:
             raise ValueError(
                 f"x has shape {given.shape}, but a step of this stream needs {shape}."
             )
+        if self._names is not None:
+            self._check_names(x)
         if given.dtype.kind not in "fiub":
             raise TypeError(f"x has dtype {given.dtype}; a step takes numbers.")
         given = np.array(given, np.float64).reshape(self._n, -1)
@@ -172,6 +193,17 @@ class Stream:
         x = given if self._gaps is None else self._gaps.fill(given)
         return x.reshape(-1)
 
+    def _check_names(self, x):
+        """Refuse a frame, or a row of one, whose names are not those of the training data."""
+        names = column_names(x)
+        if self._one and names is None and hasattr(x, "iloc"):  # a Series of pandas
+            names = column_names(x.to_frame().T)
+        if names is not None and names != self._names:
+            raise ValueError(
+                "The feature names should match those that were passed during fit: x has "
+                f"{names}, fit had {self._names}."
+            )
+
     def _outputs(self):
         y = self._frame.y.reshape(self._n, -1)
         if self._decides:
@@ -180,40 +212,38 @@ class Stream:
             y = y.copy() if self._has_columns else y[:, 0].copy()
         return y[0] if self._one else y
 
-    def reset(self) -> None:
-        """Go back to the state before any step: zeros, or what was learned."""
-        steps.begin(self._layout, self._theta, self._work)
-        if self._gaps is not None:
-            self._gaps.reset()
-        self._last_time = None
-        self.n_steps = 0
+    def reset(self, which: Any = None) -> None:
+        """Go back to the state before any step: zeros, or what was learned.
+
+        Parameters
+        ----------
+        which : int, or array-like of int or of bool of shape (n_streams,), default=None
+            The streams that begin anew, by number from 0 or by a mask, with ``n_streams``; the
+            others stay as they are. None is all.
+
+        Raises
+        ------
+        ValueError
+            If there is no such stream; none is reset then.
+        TypeError
+            If ``which`` is neither numbers nor a mask for all streams.
+        """
+        if which is not None and self._one:
+            raise ValueError(f"which={which!r}, but this is one stream: call reset().")
+        rows = slice(None) if which is None else rows_of(which, self._n)
+        steps.begin(self._layout, self._theta, self._work, rows)
+        for part in (self._gaps, self._clock):
+            if part is not None:
+                part.reset(rows)
+        if which is None:
+            self.n_steps = 0
 
     def _pass_time(self, time):
         """Check the time of a step, and set what it lets decay."""
-        if self._time_scale is None:
-            if time is not None:
-                raise ValueError("time was given, but the estimator was fitted without times.")
-            return
-        if time is None:
-            raise ValueError("The estimator was fitted with times; pass the time of this step.")
-        given = as_times(time, "time")
-        if given.shape not in ((), (self._n,)) or kind_of(given) != self._time_kind:
-            raise ValueError(
-                f"time={time!r}: the estimator was fitted with {self._time_kind} as times; pass "
-                f"one of these, or one for each of {self._n} streams."
-            )
-        given = np.broadcast_to(given, self._n)
-        last = given if self._last_time is None else self._last_time
-        if last.dtype.kind != given.dtype.kind:  # dates and spans of time
-            raise ValueError(
-                f"time={time!r}: the last step's was {last[0]}; pass one of its kind."
-            )
-        gaps = elapsed(np.stack([last, given]))[1]
-        if not (np.isfinite(gaps) & (gaps >= 0)).all():
-            raise ValueError(f"time={time!r} is not finite, or before the last step's, {last}.")
-        first = self._last_time is None
-        self._decay[...] = 0 if first else decay_after(gaps, self._time_scale)
-        self._last_time = given.copy()
+        if self._clock is not None:
+            self._decay[...] = self._clock.decay_until(time)
+        elif time is not None:
+            raise ValueError("time was given, but the estimator was fitted without times.")
 
     @property
     def state(self) -> tuple[Any, Any]:
@@ -251,7 +281,9 @@ class Stream:
         if not all(np.isfinite(part).all() for parts in values for part in parts):
             raise ValueError("The state contains NaN or infinity.")
         self._put(values)
-        self.n_steps, self._last_time = 0, None
+        self.n_steps = 0
+        if self._clock is not None:
+            self._clock.reset()
 
     def __getstate__(self):
         """Return what another version can make a stream of: no buffers, no addresses."""

@@ -183,3 +183,62 @@ def decay_after(gaps: np.ndarray, scale: float) -> np.ndarray:
     if np.isnan(scale):
         return np.zeros(np.shape(gaps))
     return 1.0 / np.log(np.e - 1.0 + np.asarray(gaps, np.float64) / scale) - 1.0
+
+
+class Clock:
+    """When the last steps of streams were.
+
+    Parameters
+    ----------
+    n : int
+        Streams side by side.
+    scale : float
+        A typical gap.
+    kind : str
+        What :func:`kind_of` says of the times that the estimator was fitted with.
+    """
+
+    def __init__(self, n: int, scale: float, kind: str | None) -> None:
+        self._scale, self._kind = scale, kind
+        self._last: np.ndarray | None = None
+        self._runs = np.zeros(n, np.bool_)  # the streams that had a step
+
+    def reset(self, which: Any = slice(None)) -> None:
+        """Forget when the last step was, of all streams or of some."""
+        self._runs[which] = False
+        if not self._runs.any():
+            self._last = None
+
+    def decay_until(self, time: Any) -> np.ndarray:
+        """Return what passes until the next step lets decay, as :func:`decay` does.
+
+        Parameters
+        ----------
+        time : float, datetime64 or array-like of shape (n,)
+            When that step is.
+
+        Raises
+        ------
+        ValueError
+            If it is missing, of another kind, not finite, or before the last step.
+        """
+        if time is None:
+            raise ValueError("The estimator was fitted with times; pass the time of this step.")
+        given, n = as_times(time, "time"), len(self._runs)
+        if given.shape not in ((), (n,)) or kind_of(given) != self._kind:
+            raise ValueError(
+                f"time={time!r}: the estimator was fitted with {self._kind} as times; pass "
+                f"one of these, or one for each of {n} streams."
+            )
+        given = np.broadcast_to(given, n)
+        last = given if self._last is None else self._last
+        if last.dtype.kind != given.dtype.kind:  # dates and spans of time
+            raise ValueError(
+                f"time={time!r}: the last step's was {last[0]}; pass one of its kind."
+            )
+        gaps = elapsed(np.stack([np.where(self._runs, last, given), given]))[1]
+        if not (np.isfinite(gaps) & (gaps >= 0)).all():
+            raise ValueError(f"time={time!r} is not finite, or before the last step's, {last}.")
+        change = np.where(self._runs, decay_after(gaps, self._scale), 0.0)
+        self._last, self._runs[...] = given.copy(), True
+        return change

@@ -203,6 +203,33 @@ def test_checkpoints_of_other_fits_are_refused(left):
     refused(left, "another data", X=other)
 
 
+@pytest.mark.parametrize("case", ["plain", "early stopping", "plateau", "stateful"])
+def test_a_killed_fit_goes_on_for_longer(tmp_path, monkeypatch, case):
+    whole = make(**CASES[case] | {"max_iter": 14}).fit(X, Y)
+    path = tmp_path / "progress"
+    with monkeypatch.context() as patched:
+        killed_after(patched, 3)
+        with pytest.raises(KilledError):
+            make(**CASES[case] | {"max_iter": 5}, checkpoint=path).fit(X, Y)
+    model = make(**CASES[case] | {"max_iter": 14}, checkpoint=path).fit(X, Y)
+    np.testing.assert_array_equal(model.theta_, whole.theta_)
+    assert model.loss_curve_ == whole.loss_curve_
+    assert model.n_iter_ > 5
+    assert not path.exists()
+
+
+def test_an_end_that_does_not_fit_the_progress_is_refused(monkeypatch, left):
+    refused(left, "has done 2 epochs, and max_iter=1", max_iter=1)
+    ended = make(max_iter=2, checkpoint=left).fit(X, Y)
+    np.testing.assert_array_equal(ended.theta_, make(max_iter=2).fit(X, Y).theta_)
+    with monkeypatch.context() as patched:
+        killed_after(patched, 2)
+        with pytest.raises(KilledError):
+            make(learning_rate="cosine", checkpoint=left).fit(X, Y)
+    match = "max_iter=7, this one max_iter=12, which every epoch's learning rate depends on"
+    refused(left, match, learning_rate="cosine", max_iter=12)
+
+
 def test_where_no_file_can_be(tmp_path):
     for path in (tmp_path, tmp_path / "missing" / "file"):
         with pytest.raises(ValueError, match="a directory that exists"):

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
-from numba.core.errors import NumbaWarning, TypingError
+from numba.core.errors import NumbaWarning
 from scipy import LowLevelCallable, integrate, ndimage
 
 from numba_lstm import LSTMClassifier, LSTMRegressor
@@ -208,13 +208,35 @@ def test_wrong_arguments_are_refused():
         step(0.5, state)
     with pytest.raises(ValueError, match="another network"):
         step(X[0, 0], other.new_state())
-    with pytest.raises(TypingError, match="new_state"):
-        step(X[0, 0], state.astype(np.float32))
-    with pytest.raises(TypingError, match="dimensions"):
-        step(X[0], state)
-    state.setflags(write=False)
-    with pytest.raises(TypingError, match="read-only"):
-        step(X[0, 0], state)
+
+
+@needs_jit
+def test_arguments_of_wrong_types_are_refused_in_a_line():
+    step = fitted().compile()
+    state = step.new_state()
+    fixed = state.copy()
+    fixed.setflags(write=False)
+
+    @numba.njit
+    def around(x, state):
+        return step(x, state)
+
+    for call in (step, around):
+        for x, given, match in (
+            ("0.5", state, "x is unicode_type; a step takes an array of numbers"),
+            (X[0, 0].tolist(), state, "x is reflected list.*; a step takes an array of numbers"),
+            (tuple(X[0, 0]), state, "x is UniTuple.*; a step takes an array of numbers"),
+            (None, state, "x is none; a step takes an array of numbers"),
+            (X[0], state, "x has 2 dimensions"),
+            (X[0, 0], state.astype(np.float32), "state is .*float32.* use step.new_state()"),
+            (X[0, 0], None, "state is none; .* use step.new_state()"),
+            (X[0, 0], fixed, "state is read-only"),
+        ):
+            with pytest.raises(TypeError, match=f"^{match}") as refused:
+                call(x, given)
+            assert len(str(refused.value)) < 150
+        np.testing.assert_array_equal(state, step.new_state())
+        assert np.isfinite(call(X[0, 0], state.copy()))
 
 
 @pytest.mark.nojit

@@ -20,6 +20,7 @@ def test_calls_of_several_threads_and_a_pickle():
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(fun, thetas))
     again = pickle.loads(pickle.dumps(fun))
+    assert repr(again) == repr(fun)
     for (loss, grad), (one, slope), theta in zip(expected, found, thetas, strict=True):
         assert loss == one == again(theta)[0]
         np.testing.assert_array_equal(grad, slope)
@@ -130,3 +131,10 @@ def test_what_is_refused():
         for call in (other.residuals, other.jacobian):
             with pytest.raises(ValueError, match="squared_error"):
                 call(other.theta0)
+
+
+def test_an_objective_says_what_it_is():
+    fun = objective(LSTMRegressor(3), np.zeros((7, 5, 2)), np.arange(7))
+    assert (
+        repr(fun) == f"Objective(LSTMRegressor, n_weights={4 * 3 * (2 + 3 + 1) + 4}, n_samples=7)"
+    )

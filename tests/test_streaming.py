@@ -141,3 +141,13 @@ def test_wrong_steps_are_refused_and_change_nothing():
     for wrong in (1.5, "two", True):
         with pytest.raises(TypeError, match="n_streams"):
             model.stream(wrong)
+
+
+@pytest.mark.nojit
+def test_a_stream_says_what_it_is():
+    stream, others = fitted().stream(), fitted(LSTMClassifier, Y[:, 0] > 0).stream(20)
+    assert repr(stream) == "Stream(LSTMRegressor, n_features=3, n_steps=0)"
+    others.step(X[:, 0])
+    assert repr(others) == "Stream(LSTMClassifier, n_features=3, n_streams=20, n_steps=1)"
+    gaps = fitted(missing="mask").stream()
+    assert repr(gaps) == "Stream(LSTMRegressor, n_features=3, n_steps=0)"

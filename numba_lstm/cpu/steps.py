@@ -174,12 +174,15 @@ def make_room(layout: Layout, theta: np.ndarray, n: int) -> Workspace:
     return work
 
 
-def begin(layout: Layout, theta: np.ndarray, work: Workspace) -> None:
-    """Set the state to what it is before any step: zeros, or what was learned."""
+def begin(layout: Layout, theta: np.ndarray, work: Workspace, which: Any = slice(None)) -> None:
+    """Set the state to what it is before any step: zeros, or what was learned.
+
+    ``which`` are the streams to do that for.
+    """
     weights = layout.views(theta)
-    for which, parts in zip(("h_0", "c_0"), state_parts(layout, work), strict=True):
+    for name, parts in zip(("h_0", "c_0"), state_parts(layout, work), strict=True):
         for k, part in enumerate(parts):
-            part[...] = weights[k, which] if layout.learned_state else 0
+            part[which] = weights[k, name] if layout.learned_state else 0
 
 
 def state_parts(layout: Layout, work: Workspace) -> tuple[list[Any], list[Any]]:

@@ -131,8 +131,9 @@ _TRAINING = """
     checkpoint : str, path-like or None, default=None
         A file that ``fit`` writes its progress to. If the process is killed, the same ``fit``
         in a new one (same data, same parameters) goes on from there, and ends with the
-        very weights that it would have ended with; then it removes the file. A file for
-        each fit: not for the fits of a search.
+        very weights that it would have ended with; then it removes the file. But for
+        ``learning_rate="cosine"`` ``max_iter`` may be another one by then. A file for each
+        fit: not for the fits of a search. "lbfgs" writes none, and refuses it.
     checkpoint_every : int or datetime.timedelta, default=1
         After how many epochs it is written, or after how much time at the next end of an
         epoch.

@@ -346,8 +346,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If X is not like the X that the estimator was fitted on, or ``initial_state`` does
             not fit.
         """
-        decode = expit if self._is_multilabel() else _probabilities
-        return self._predict(X, decode, initial_state, return_state, times)
+        check_is_fitted(self)
+        return self._predict(X, self._decode_proba, initial_state, return_state, times)
 
     def predict_log_proba(self, X: Any, *, times: Any = None) -> Any:
         """Logarithm of :meth:`predict_proba`, finite where the latter rounds to 0.
@@ -367,7 +367,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If X is not like the X that the estimator was fitted on.
         """
-        decode = log_expit if self._is_multilabel() else _log_probabilities
+        check_is_fitted(self)
+        decode = log_expit if self._targets.multilabel else _log_probabilities
         return self._predict(X, decode, times=times)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, times: Any = None) -> float:
@@ -413,9 +414,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             return (out > 0).astype(np.int64)
         return self.classes_[_log_probabilities(out).argmax(axis=1)]
 
-    def _is_multilabel(self):
-        check_is_fitted(self)
-        return self._targets.multilabel
+    def _decode_proba(self, out: np.ndarray) -> np.ndarray:
+        return expit(out) if self._targets.multilabel else _probabilities(out)
 
     def _check_targets(
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"

@@ -49,6 +49,7 @@ class FittedMixin:
     _layout: Layout
     _targets: Targets
     _masks: bool
+    _was_2d: bool
     theta_: np.ndarray
     input_mean_: np.ndarray
     input_scale_: np.ndarray
@@ -186,7 +187,8 @@ class FittedMixin:
         Returns
         -------
         Stream
-            With ``step(x)``, ``state`` and ``reset()``. It keeps today's weights.
+            With ``step(x)``, of a classifier ``step_proba(x)``, ``state`` and ``reset()``. It
+            keeps today's weights.
 
         Raises
         ------
@@ -214,7 +216,8 @@ class FittedMixin:
             copy of it goes its own way, and each thread needs one. y is a number, an array
             (K,) where y had columns in ``fit``, or of a classifier the probabilities
             (n_classes,), as ``predict`` and ``predict_proba`` have them. If x has NaN or
-            infinity in it y is NaN, and the state stays as it was.
+            infinity in it y is NaN, and the state stays as it was. Arguments of other types
+            are a TypeError when the call is compiled.
 
         Raises
         ------

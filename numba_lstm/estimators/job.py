@@ -239,6 +239,8 @@ def _checkpoint_of(estimator: Any) -> Checkpoint | None:
     asked = estimator.get_params(deep=False)
     for name in ("checkpoint", "checkpoint_every", "n_jobs", "verbose"):
         del asked[name]  # which change nothing in what is learned
+    if estimator.learning_rate != "cosine":
+        del asked["max_iter"]  # nothing but the end depends on it
     if not isinstance(estimator.random_state, Integral):
         asked["random_state"] = type(estimator.random_state).__name__
     parameters = {name: repr(value) for name, value in asked.items()}

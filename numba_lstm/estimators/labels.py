@@ -64,6 +64,11 @@ def check_labels(
     if several:
         return _check_indicator(y, sequences, per_step, reference, name)
     labels, known = flat_labels(y, sequences, per_step, name)
+    if labels.dtype.kind == "O" and not isinstance(labels[0], str):
+        raise ValueError(
+            f"Unknown label type: {name} holds objects of the type {type(labels[0]).__name__}. "
+            "Labels are text or whole numbers: use astype(str) or astype(int)."
+        )
     try:
         with np.errstate(invalid="ignore"):  # scikit-learn casts infinity before it refuses it
             check_classification_targets(labels)
@@ -135,6 +140,8 @@ def _is_indicator(y, per_step):
         if getattr(y, "ndim", None) != 2 and not isinstance(y, list | tuple):
             return False
         return np.ndim(y) == 2 and is_multilabel(np.asarray(y))
+    except TypeError:  # scikit-learn's, of what cannot be sorted
+        return False
     except ValueError as error:  # NumPy's, of rows that make no array
         place = "time steps of y[0]" if per_step else "sequences"
         raise ValueError(

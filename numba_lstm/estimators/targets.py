@@ -14,6 +14,7 @@ from sklearn.utils.validation import (
 )
 
 from numba_lstm.inputs import check_sequences
+from numba_lstm.numbers_only import as_numbers
 from numba_lstm.sequences import Sequences
 
 
@@ -144,6 +145,8 @@ def check_values(
     ValueError
         If the number, the shape or a value does not fit. NaN may stand for the targets of
         a time step, of which then none counts.
+    TypeError
+        If y holds dates or other things that are no numbers.
     """
     if per_step:
         check_length(y, len(sequences), name)
@@ -163,12 +166,7 @@ def check_values(
                 "sequence has a number, or a row of K. Set return_sequences=True for a target at "
                 "every step."
             )
-        y = check_array(
-            *(y,), dtype="numeric", ensure_2d=False, allow_nd=True, ensure_all_finite=False,
-            ensure_min_samples=0, input_name=name, estimator=estimator,
-        )  # fmt: skip
-        if y.dtype.kind in "mM":
-            raise TypeError(f"{name} holds dates or time differences ({y.dtype}). Pass numbers.")
+        y = as_numbers(y, name, ensure_2d=False, ensure_min_samples=0, estimator=estimator)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if y.ndim not in (1, 2):

@@ -83,7 +83,7 @@ def export_c(estimator: Any, path: str | os.PathLike, prefix: str = "lstm") -> N
 
 def _check_steps(estimator):
     """Refuse what has no output that follows from the steps so far."""
-    from numba_lstm.streaming import check_forward
+    from numba_lstm.one_step import check_forward
 
     layout = estimator._layout
     check_forward(layout, "The C code's step")

@@ -120,7 +120,14 @@ class Objective:
             reference=None,
         )
         self.theta0 = self._attributes["theta_"].copy()
+        self._n_samples = len(data)
         self._loss = probe._penalised_loss(self._attributes, data)
+
+    def __repr__(self) -> str:
+        return (
+            f"Objective({type(self._estimator).__name__}, n_weights={self.theta0.size}, "
+            f"n_samples={self._n_samples})"
+        )
 
     def __call__(self, theta: Any) -> tuple[float, np.ndarray]:
         """Loss and gradient, for ``minimize(jac=True)``.

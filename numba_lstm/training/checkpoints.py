@@ -104,6 +104,8 @@ class Checkpoint:
                 if isinstance(value, dict) and isinstance(before, dict):
                     key = next(k for k in {**value, **before} if value.get(k) != before.get(k))
                     what = f"it has {key}={before.get(key)}, this one {key}={value.get(key)}"
+                    if key == "max_iter":  # asked of fits whose learning rate goes by it
+                        what += ", which every epoch's learning rate depends on"
                 raise ValueError(
                     f"{self._path} is the checkpoint of another fit: {what}. Pass another name, "
                     "or remove the file to begin anew."
@@ -126,6 +128,22 @@ class Checkpoint:
         for name, value in expected.items():
             if not _is_like(found.get(name), value):
                 raise self._unusable(f"its {name!r} does not belong to this fit")
+
+    def check_length(self, max_iter: int) -> None:
+        """Check that the fit in the file that was found has not gone beyond ``max_iter``.
+
+        Raises
+        ------
+        ValueError
+            If it has.
+        """
+        done = 0 if self.found is None else len(self.found["loss_curve"])
+        if done > max_iter:
+            raise ValueError(
+                f"{self._path} is the checkpoint of a fit that has done {done} epochs, and "
+                f"max_iter={max_iter}. Pass a max_iter of {done} or more, or another name, or "
+                "remove the file to begin anew."
+            )
 
     def is_due(self, epoch: int) -> bool:
         """Whether to write it now that so many epochs are done."""

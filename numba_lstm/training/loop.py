@@ -115,6 +115,7 @@ class Fit:
         if checkpoint is not None and checkpoint.found is not None:
             progress = optimizer, generator, self._schedule
             checkpoint.check(history.state(*progress))
+            checkpoint.check_length(settings.max_iter)
             history.resume(checkpoint.found, *progress)
         self.is_over = len(history.loss_curve) >= settings.max_iter
 
