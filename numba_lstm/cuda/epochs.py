@@ -69,6 +69,7 @@ class DeviceEpochs:
             *(self._stack("mean"), self._stack("inverse_scale")),
             stream=self._stream,
             batch_size=batch_size,
+            precision=network.precision,
         )
         M, P = len(models), network.layout.size
         self._theta = to_device(np.stack([model.theta for model in models]))

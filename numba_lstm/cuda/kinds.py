@@ -122,7 +122,10 @@ def is_fused(X: int, H: int) -> bool:
     return min(_FEW_INPUTS, H) >= X
 
 
-def sequences_of_block(H: int, dtype: str, B: int, M: int, n_multiprocessors: int) -> int:
+def sequences_of_block(
+    H: int, dtype: str, B: int, M: int, n_multiprocessors: int, precision: str = ""
+) -> int:
     """Sequences of a block: as few as there are multiprocessors for."""
-    most = most_sequences(H, dtype)
-    return next((n for n in (1, 2) if M * -(-B // n) <= n_multiprocessors or n == most), most)
+    # A product on tensor cores has 8 columns, full or not.
+    fewer, most = ((4,), 8) if precision else ((1, 2), most_sequences(H, dtype))
+    return next((n for n in fewer if M * -(-B // n) <= n_multiprocessors or n == most), most)

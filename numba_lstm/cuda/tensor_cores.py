@@ -38,9 +38,6 @@ COLUMNS = 8
 # What numbers may be rounded to before they are multiplied.
 PRECISIONS = "bf16", "tf32"
 
-# Compute capability that has these instructions.
-LEAST_CAPABILITY = 8, 0
-
 # Registers of a lane that a fragment of A takes, and words of B that all lanes read.
 FRAGMENT, WORDS = 4, 64
 

@@ -22,13 +22,12 @@ import numpy as np
 from numba import types
 
 from numba_lstm.cell import cell_forward
-from numba_lstm.cuda.device import ALIGNMENT, cuda, device_function, kernel
+from numba_lstm.cuda.device import ALIGNMENT, TENSOR_CAPABILITY, cuda, device_function, kernel
 from numba_lstm.cuda.kinds import Kind
 from numba_lstm.cuda.registers import make_zeros
 from numba_lstm.cuda.tensor_cores import (
     COLUMNS,
     FRAGMENT,
-    LEAST_CAPABILITY,
     WORDS,
     depth,
     make_multiply,
@@ -49,7 +48,7 @@ from numba_lstm.cuda.tensor_threads import (
 )
 
 # For those who compile the kernels: older GPUs lack the instructions.
-least_capability = LEAST_CAPABILITY
+least_capability = TENSOR_CAPABILITY
 
 
 @functools.cache

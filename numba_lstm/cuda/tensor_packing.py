@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 from numba import types
 
 from numba_lstm.cuda import blocks
-from numba_lstm.cuda.device import cuda, jit
+from numba_lstm.cuda.device import TENSOR_CAPABILITY, cuda, jit
 from numba_lstm.cuda.kinds import Kind
 from numba_lstm.cuda.tensor_cores import (
     FRAGMENT,
-    LEAST_CAPABILITY,
     PRECISIONS,
     depth,
     make_rounded,
@@ -27,7 +26,7 @@ from numba_lstm.cuda.tensor_cores import (
 )
 
 # For those who compile the kernels: older GPUs lack the instructions.
-least_capability = LEAST_CAPABILITY
+least_capability = TENSOR_CAPABILITY
 
 # Products at a time, of those whose fragments are not held.
 CHUNK = 2
