@@ -21,6 +21,7 @@ from benchmarks.floor import H200, floor, gradient_seconds
 from benchmarks.gpu_tables import summarise, table
 from benchmarks.report import PLAIN, RED, machine, picture
 from benchmarks.turns import HERE, once, take_turns
+from numba_lstm.backend import MATMUL_PRECISIONS
 
 OURS, TORCH = "ours on the GPU", "torch on the GPU"
 
@@ -35,6 +36,7 @@ DEVICES = [
     *((32, 50, 1, 32), (64, 100, 16, 64), (32, 100, 32, 128), (256, 28, 28, 128)),
     *((128, 50, 64, 256), (1024, 200, 8, 32), (512, 100, 32, 128)),
 ]
+FAR = {"float32": 1e-4, "tf32": 1e-2, "bf16": 1e-1}  # from the CPU's numbers, of their norm
 QUICK = [(64, 100, 16, 64), (128, 200, 32, 128)]
 
 
@@ -167,11 +169,11 @@ def check(options):
                 T = 12
             if is_ragged and T < 10:
                 continue
-            found = compare(B, T, F, H, is_ragged)
+            found = compare(B, T, F, H, is_ragged, options.precision.replace("float32", ""))
             worst = max(worst, *found.values())
             text = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
             print(f"{B}, {T}, {F}, {H}{' ragged' * is_ragged}: {text}", flush=True)
-    if not worst < 1e-4:
+    if not worst < FAR[options.precision]:
         sys.exit(f"The GPU's numbers differ from the CPU's: by {worst:.1e} of their norm.")
     print(f"The numbers are the CPU's, to {worst:.1e} of their norm.")
 
@@ -179,7 +181,8 @@ def check(options):
 def count(options):
     """Floor of the recurrence and of the weights' gradient, by case."""
     rows = {}
-    print(f"\nCounted, not measured: {H200.name}, float32\n")
+    print(f"\nCounted, not measured: {H200.name}, {options.precision}\n")
+    precision = options.precision.replace("float32", "")
     print(
         f"{'B, T, F, H':<19}{'pass':<10}{'NB':>3}{'blocks':>8}{'a SM':>6}{'registers':>10}"
         f"{'instructions':>13}{'products':>9}{'  limit':<19}{'µs a step':>10}{'waiting':>9}"
@@ -188,9 +191,9 @@ def count(options):
     for case in options.cases:
         B, T, F, H = case
         found = {
-            "predict": floor("forward", B, F, H),
-            "forward": floor("forward", B, F, H, keeps=True),
-            "backward": floor("backward", B, F, H),
+            "predict": floor("forward", B, F, H, precision=precision),
+            "forward": floor("forward", B, F, H, keeps=True, precision=precision),
+            "backward": floor("backward", B, F, H, precision=precision),
         }
         for name, f in found.items():
             print(
@@ -247,6 +250,12 @@ def parse(arguments=None):
     parser.add_argument("--quick", action="store_true", help="few, short rounds")
     parser.add_argument("--count", action="store_true", help="the floor by count; needs no GPU")
     parser.add_argument("--check", action="store_true", help="compare numbers with the CPU's")
+    parser.add_argument(
+        "--precision",
+        choices=MATMUL_PRECISIONS,
+        default="float32",
+        help="of the recurrence's products, of --count and --check",
+    )
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument("--shape", type=_shape, action="append", help="B,T,F,H instead")
     parser.add_argument("--json", type=Path, help="where to write the figures")

@@ -189,11 +189,11 @@ def epochs(M, B, T, F, H, batches, goal):
     return float(np.median(seconds))
 
 
-def check(B, T, F, H, is_ragged=False):
+def check(B, T, F, H, is_ragged=False, precision=""):
     """Distance of outputs, loss and gradient from the CPU's, of their norms."""
     layout, dtype, theta, batch, options = problem(B, T, F, H, is_ragged)
     cpu = Network(layout, dtype, n_threads=os.cpu_count(), **options)
-    gpu = CudaNetwork(layout, dtype, **options)
+    gpu = CudaNetwork(layout, dtype, precision=precision, **options)
     (loss, grad), (gpu_loss, gpu_grad) = (n.loss_and_grad(theta, batch) for n in (cpu, gpu))
     pairs = {
         "outputs": (gpu.predict(theta, batch), cpu.predict(theta, batch)),
