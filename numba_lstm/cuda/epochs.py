@@ -20,6 +20,7 @@ from numba_lstm.cuda.optimizers import Optimizers
 from numba_lstm.cuda.passes import Passes
 from numba_lstm.cuda.planning import Model, plan_epoch
 from numba_lstm.cuda.staging import Staging
+from numba_lstm.cuda.tensor_packing import packed_bytes
 
 # What is copied to the device at a time, the share of its memory that data may take, and the
 # batches whose targets are looked up at a time.
@@ -204,6 +205,7 @@ class DeviceEpochs:
         )
         needed = workspace_bytes(layout, itemsize, M * steps, M * self._batch_size)
         needed += 6 * M * layout.size * itemsize + 3 * _SPAN_BYTES
+        needed += M * packed_bytes(layout, self._network.precision)
         needed += self._value_bytes() if resident else 0
         if needed > (free := free_memory(needed)):
             raise MemoryError(

@@ -16,14 +16,16 @@ from numba import types
 
 from numba_lstm.cuda import blocks
 from numba_lstm.cuda.device import TENSOR_CAPABILITY, cuda, jit
-from numba_lstm.cuda.kinds import Kind
+from numba_lstm.cuda.kinds import Kind, is_fused
 from numba_lstm.cuda.tensor_cores import (
+    COLUMNS,
     FRAGMENT,
     PRECISIONS,
     depth,
     make_rounded,
     storage,
 )
+from numba_lstm.parameters import Layout
 
 # For those who compile the kernels: older GPUs lack the instructions.
 least_capability = TENSOR_CAPABILITY
@@ -107,6 +109,18 @@ def forward_division(kind: Kind) -> Division:
 def backward_division(kind: Kind) -> Division:
     """What the warps of a backward kernel multiply."""
     return divide(kind, 4 * kind.H, backward=True)
+
+
+def packed_bytes(layout: Layout, precision: str) -> int:
+    """Bytes that a model's fragments take, about; 0 without a ``precision``."""
+    if not precision:
+        return 0
+    found = 0
+    for cell in layout.cells:
+        H, X = cell.hidden_size, cell.n_inputs + layout.bias
+        kind = Kind("float32", H, X if is_fused(X, H) else 0, COLUMNS, precision=precision)
+        found += forward_division(kind).size + backward_division(kind).size
+    return found * storage(precision)[0].itemsize
 
 
 def pack(packed: Any, theta: Any, at: int, division: Division, stream: Any = 0) -> None:

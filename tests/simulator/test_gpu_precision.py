@@ -10,6 +10,7 @@ from numba_lstm import LSTMClassifier, LSTMRegressor, fit_many
 from numba_lstm.cpu.allocation import Drops
 from numba_lstm.cuda import epochs, layers
 from numba_lstm.cuda.network import CudaNetwork
+from numba_lstm.cuda.tensor_packing import packed_bytes
 from numba_lstm.network import Network
 from numba_lstm.parameters import Layout
 
@@ -66,6 +67,9 @@ def test_loss_gradient_and_predictions_are_near_the_cpus(name, precision):
         network.found = network.loss_and_grad(theta, batch, generator=np.random.default_rng(3))
     assert gpu.found[0] == pytest.approx(cpu.found[0], rel=FAR[precision])
     assert_near(gpu.found[1], cpu.found[1], precision)
+    arrays = gpu._passes.work._flat.items()
+    packed = sum(array.nbytes for key, array in arrays if key[0] == "packed")
+    assert packed == packed_bytes(layout, precision) > 0
 
 
 @PRECISIONS
