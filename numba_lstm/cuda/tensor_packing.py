@@ -202,6 +202,7 @@ def kinds_to_compile() -> list[Kind]:
             Kind("float32", 256, 33, 4, True, True),
             Kind("float32", 64, 17, 8),
             Kind("float32", 64, 17, 8, True, True, True, False, True, True, True, True),
+            Kind("float32", 128, 33, 8, True, True, True, False, True, True, True, True),
             Kind("float32", 64, 0, 4, True, True, False, True, False, True, True, False),
         ]
         found += [kind._replace(precision=precision) for kind in kinds]
