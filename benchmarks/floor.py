@@ -3,7 +3,8 @@
 A multiprocessor has 4 schedulers, each of which issues one instruction a clock for a warp of
 32 threads, and has pipes that take so many clocks of one:
 
-    multiply-adds 1, integer multiply-adds 2, other integer and comparisons 2, reciprocals 8.
+    multiply-adds 1, integer multiply-adds 2, other integer and comparisons 2, reciprocals 8,
+    products of tensor cores (16 x 8, over 16 numbers of bf16 or 8 of tf32) 4.
 
 Shared memory delivers 128 bytes a clock to the threads, and exchanges between threads go the
 same way; everything else 64 bytes a clock, which is what the second-level cache gives to one
@@ -40,12 +41,14 @@ H200 = Chip("H200 (132 multiprocessors, 1.98 GHz)", 132, 1.98e9)
 _FP32 = {"FFMA", "FADD", "FMUL"}
 _FP64 = {"DFMA", "DADD", "DMUL", "DSETP"}
 _CONTROL = {"BRA", "BSSY", "BSYNC", "BAR", "NOP", "EXIT", "WARPSYNC", "BRX"}
+_TENSOR = {"HMMA"}
 _XU = {"MUFU", "I2F", "F2I", "F2F"}
 
 # Clocks until a result is there.
 _LATENCY = {
     "multiply-add": 4, "float64": 8, "integer multiply": 5, "integer": 5, "reciprocal": 20,
     "shared memory": 29, "exchange": 25, "global memory": 38, "uniform": 10, "control": 2,
+    "tensor cores": 33,
 }  # fmt: skip
 _BARRIER = 20  # clocks, once the last warp has come
 _FAR = 260  # of what comes from the second-level cache
@@ -58,6 +61,8 @@ def pipe(one):
         return "multiply-add"
     if name in _FP64:
         return "float64"
+    if name in _TENSOR:
+        return "tensor cores"
     if name == "IMAD":
         return "integer multiply"
     if name in _XU:
@@ -119,6 +124,7 @@ def clocks(found, warps):
         "float64": 2 * n["float64"] * each,
         "integer": 2 * n["integer"] * each,
         "reciprocal": 8 * n["reciprocal"] * each,
+        "tensor cores": 4 * n["tensor cores"] * each,
         "shared memory": (found.shared_bytes / 128 + n["exchange"]) * warps,
         "caches": (found.loaded_bytes + found.stored_bytes) / 64 * warps,
     }
@@ -169,6 +175,7 @@ def waiting(loop, warps, far=False):
 def _prepared(one, far):
     unit = pipe(one)
     busy = {"multiply-add": 1, "integer multiply": 2, "integer": 2, "reciprocal": 8, "float64": 2}
+    busy |= {"tensor cores": 4}
     clocks = busy.get(unit, 1)
     if unit in ("shared memory", "exchange"):
         clocks, latency, unit = max(1, 4 * 32 * one.width // 128), _LATENCY[unit], "shared memory"
@@ -187,6 +194,8 @@ def recurrence(which, kind):
     """Code and count of a recurrence's kernel: "forward" or "backward"."""
     from numba_lstm.cuda import recurrent
 
+    if kind.precision:
+        return _recurrence_on_tensor_cores(which, kind)
     make = {"forward": recurrent.make_forward, "backward": recurrent.make_backward}[which]
     cases = recurrent.compile_cases()
     signature = next(
@@ -198,6 +207,22 @@ def recurrence(which, kind):
     in_chunks = 4 * kind.NB * (parts.total - parts.held - parts.rest)
     loop = sass.time_loop(text, lambda ffma: max(1, in_chunks // max(ffma, 1)))
     return sass.Code(loop, kind.threads, **figures), count(loop, 4 * kind.NB * parts.total)
+
+
+def _recurrence_on_tensor_cores(which, kind):
+    from numba_lstm.cuda import tensor_backward, tensor_forward, tensor_packing
+
+    module = {"forward": tensor_forward, "backward": tensor_backward}[which]
+    parts = getattr(tensor_packing, f"{which}_division")(kind)
+    signature = next(
+        case[2] for case in module.compile_cases() if f"'{kind.precision}'" in case[0]
+    )
+    function = getattr(module, f"make_{which}")(kind).py_func
+    text, figures = sass.compile_kernel(function, signature, kind.threads)
+    in_chunks = parts.tiles * (parts.products - parts.held)
+    loop = sass.time_loop(text, lambda products: max(1, in_chunks // max(products, 1)))
+    found = count(loop, parts.tiles * parts.products)
+    return sass.Code(loop, kind.threads, **figures), found
 
 
 class Floor(NamedTuple):
@@ -225,14 +250,15 @@ class Floor(NamedTuple):
     waited: float
 
 
-def floor(which, B, F, H, M=1, keeps=False, dtype="float32", chip=H200, NB=None):
+def floor(which, B, F, H, M=1, keeps=False, dtype="float32", chip=H200, NB=None, precision=""):
     """Floor of the recurrence of one layer with biases: B sequences each of M models."""
     from numba_lstm.cuda.kinds import is_fused, sequences_of_block
     from numba_lstm.cuda.recurrent import Kind
 
-    NB = NB or sequences_of_block(H, dtype, B, M, chip.multiprocessors)
+    NB = NB or sequences_of_block(H, dtype, B, M, chip.multiprocessors, precision)
     X = F + 1 if which == "forward" and is_fused(F + 1, H) else 0
-    code, found = recurrence(which, Kind(dtype, H, X, NB, keeps=keeps or which == "backward"))
+    kind = Kind(dtype, H, X, NB, keeps=keeps or which == "backward", precision=precision)
+    code, found = recurrence(which, kind)
     blocks = M * -(-B // NB)
     most = -(-blocks // chip.multiprocessors)
     at_once = min(most, side_by_side(code, chip))

@@ -21,6 +21,7 @@ from benchmarks.floor import H200, floor, gradient_seconds
 from benchmarks.gpu_tables import summarise, table
 from benchmarks.report import PLAIN, RED, machine, picture
 from benchmarks.turns import HERE, once, take_turns
+from numba_lstm.backend import MATMUL_PRECISIONS
 
 OURS, TORCH = "ours on the GPU", "torch on the GPU"
 
@@ -28,6 +29,7 @@ CASES = [  # B, T, F, H
     *((64, 100, 16, 64), (256, 100, 16, 64), (1024, 200, 8, 32)),
     *((128, 200, 32, 128), (512, 100, 32, 128), (64, 200, 64, 256)),
 ]
+PASSES = {"predict": "forward", "forward": "forward", "backward": "backward"}
 RAGGED = [(256, 100, 16, 64), (512, 100, 32, 128)]
 MANY = [(1, 64, 50, 4, 32), (100, 64, 50, 4, 32)]  # M, B, T, F, H
 # What docs/performance.md has of the CPU, and larger ones.
@@ -35,18 +37,19 @@ DEVICES = [
     *((32, 50, 1, 32), (64, 100, 16, 64), (32, 100, 32, 128), (256, 28, 28, 128)),
     *((128, 50, 64, 256), (1024, 200, 8, 32), (512, 100, 32, 128)),
 ]
+FAR = {"float32": 1e-4, "tf32": 1e-2, "bf16": 1e-1}  # from the CPU's numbers, of their norm
 QUICK = [(64, 100, 16, 64), (128, 200, 32, 128)]
 
 
-def _floors(cases, task):
+def _floors(cases, task, precision):
     """Seconds that the recurrence takes at least, where that can be counted here."""
     found = {}
     try:
         for case in cases:
             B, T, F, H = case
-            found[case] = floor("forward", B, F, H, keeps=task == "train").step * T
-            if task == "train":
-                found[case] += floor("backward", B, F, H).step * T
+            parts = ["forward", "backward"] if task == "train" else ["forward"]
+            options = {"keeps": task == "train", "precision": precision}
+            found[case] = T * sum(floor(part, B, F, H, **options).step for part in parts)
     except (sass.MissingToolError, AttributeError) as error:  # the simulator has no kernels
         print(f"  the floor by count is left out: {error}")
     return found
@@ -58,14 +61,14 @@ def _compare(title, task, cases, options, is_ragged=False):
     def ask(worker, case):
         request = dict(zip("BTFH", case, strict=True), goal=options.goal, is_ragged=is_ragged)
         if worker.name == OURS:
-            return worker.ask(task, **request)
+            return worker.ask(task, **request, precision=options.rounded_to)
         return [worker.ask(task, **request, tf32=tf32) for tf32 in (False, True)]
 
     answers = {}
     for case, found in take_turns(names, cases, options.rounds, ask).items():
         pairs = found.get(TORCH, [])
         answers[case] = {"ours": found[OURS], **_both(pairs)}
-    rows = summarise(answers, {} if is_ragged else _floors(cases, task))
+    rows = summarise(answers, {} if is_ragged else _floors(cases, task, options.rounded_to))
     mean = table(title, rows)
     if options.picture and mean:
         path = str(options.picture).format(task=task + "_ragged" * is_ragged)
@@ -167,11 +170,11 @@ def check(options):
                 T = 12
             if is_ragged and T < 10:
                 continue
-            found = compare(B, T, F, H, is_ragged)
+            found = compare(B, T, F, H, is_ragged, options.rounded_to)
             worst = max(worst, *found.values())
             text = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
             print(f"{B}, {T}, {F}, {H}{' ragged' * is_ragged}: {text}", flush=True)
-    if not worst < 1e-4:
+    if not worst < FAR[options.precision]:
         sys.exit(f"The GPU's numbers differ from the CPU's: by {worst:.1e} of their norm.")
     print(f"The numbers are the CPU's, to {worst:.1e} of their norm.")
 
@@ -179,7 +182,7 @@ def check(options):
 def count(options):
     """Floor of the recurrence and of the weights' gradient, by case."""
     rows = {}
-    print(f"\nCounted, not measured: {H200.name}, float32\n")
+    print(f"\nCounted, not measured: {H200.name}, {options.precision}\n")
     print(
         f"{'B, T, F, H':<19}{'pass':<10}{'NB':>3}{'blocks':>8}{'a SM':>6}{'registers':>10}"
         f"{'instructions':>13}{'products':>9}{'  limit':<19}{'µs a step':>10}{'waiting':>9}"
@@ -188,9 +191,8 @@ def count(options):
     for case in options.cases:
         B, T, F, H = case
         found = {
-            "predict": floor("forward", B, F, H),
-            "forward": floor("forward", B, F, H, keeps=True),
-            "backward": floor("backward", B, F, H),
+            name: floor(which, B, F, H, keeps=name != "predict", precision=options.rounded_to)
+            for name, which in PASSES.items()
         }
         for name, f in found.items():
             print(
@@ -247,6 +249,10 @@ def parse(arguments=None):
     parser.add_argument("--quick", action="store_true", help="few, short rounds")
     parser.add_argument("--count", action="store_true", help="the floor by count; needs no GPU")
     parser.add_argument("--check", action="store_true", help="compare numbers with the CPU's")
+    parser.add_argument(
+        "--precision", choices=MATMUL_PRECISIONS, default="float32",
+        help="of products in the recurrence (not for the tasks many, devices and startup)",
+    )  # fmt: skip
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument("--shape", type=_shape, action="append", help="B,T,F,H instead")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -254,6 +260,7 @@ def parse(arguments=None):
     options = parser.parse_args(arguments)
     options.rounds, options.goal = (2, 0.2) if options.quick else (5, 1.0)
     short = options.quick and not options.check
+    options.rounded_to = options.precision.replace("float32", "")
     options.cases = options.shape or (QUICK if short else CASES)
     return options
 
@@ -267,7 +274,7 @@ def _shape(text):
 
 def main(arguments=None):
     options = parse(arguments)
-    results = {"machine": machine()}
+    results = {"machine": machine(), "precision": options.precision}
     if options.count:
         try:
             results["count"] = count(options)

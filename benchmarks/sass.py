@@ -139,6 +139,7 @@ def _readable(ptx, ptxas):
 
 _LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:(@!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*);")
 _REGISTER = re.compile(r"\b(U?R\d+|U?P\d+)\b")
+_PRODUCTS = {"FFMA", "DFMA", "HMMA"}
 _NO_RESULT = {
     "STS",
     "STG",
@@ -210,7 +211,8 @@ def time_loop(text, inner_trips=lambda ffma: 1):
     text : str
         A disassembly.
     inner_trips : callable
-        Given the multiply-adds of a loop within the loop, how often it goes round in a step.
+        Given the multiply-adds, or the products of tensor cores, of a loop within the loop, how
+        often it goes round in a step.
     """
     lines, labels = parse(text)
     loops = [(t, i) for i, (_, t) in enumerate(lines) if t is not None and t <= i]
@@ -233,8 +235,7 @@ def time_loop(text, inner_trips=lambda ffma: 1):
         times = 1
         for a, b in inner:
             if a <= first <= b:
-                ffma = sum(one.name in ("FFMA", "DFMA") for one, _ in lines[a : b + 1])
-                times = inner_trips(ffma)
+                times = inner_trips(sum(one.name in _PRODUCTS for one, _ in lines[a : b + 1]))
         found.append((block, times))
     return _repeated(found)
 

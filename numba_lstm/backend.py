@@ -15,8 +15,41 @@ if TYPE_CHECKING:
 
 DEVICES = "cpu", "cuda", "auto"
 
+# What the recurrence may round to before it multiplies; "float32" stands for not at all.
+MATMUL_PRECISIONS = "float32", "tf32", "bf16"
 
-def resolve_device(device: str, layout: Layout | None = None) -> str:
+
+def check_precision(device: str, dtype: np.dtype, precision: str) -> None:
+    """Refuse a precision of products that only the GPU's recurrence of float32 has.
+
+    Parameters
+    ----------
+    device, precision : str
+        The estimators' parameters ``device`` and ``matmul_precision``.
+    dtype : numpy.dtype
+        Of the weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no such precision on the device, or for the dtype.
+    """
+    if precision == "float32":
+        return
+    asked = f"matmul_precision={precision!r}"
+    if device == "cpu":
+        raise ValueError(
+            f"{asked} is for tensor cores, which a GPU has, and device='cpu'. Set "
+            "matmul_precision='float32', or device='cuda' or 'auto'."
+        )
+    if dtype != np.float32:
+        raise ValueError(
+            f"{asked} rounds weights of float32, and those here are of {np.dtype(dtype)}. Set "
+            "matmul_precision='float32', or dtype='float32' and fit again."
+        )
+
+
+def resolve_device(device: str, layout: Layout | None = None, precision: str = "float32") -> str:
     """Return the device that an estimator's parameter stands for.
 
     Parameters
@@ -25,6 +58,8 @@ def resolve_device(device: str, layout: Layout | None = None) -> str:
         The parameter.
     layout : Layout, optional
         Of the network, if it is known.
+    precision : {"float32", "tf32", "bf16"}
+        The estimators' parameter ``matmul_precision``.
 
     Returns
     -------
@@ -36,7 +71,7 @@ def resolve_device(device: str, layout: Layout | None = None) -> str:
     ValueError
         If a GPU has no kernels for the network.
     RuntimeError
-        If there is no GPU here that can be used.
+        If there is no GPU here that can be used, or it is too old for the precision.
 
     Warns
     -----
@@ -46,19 +81,24 @@ def resolve_device(device: str, layout: Layout | None = None) -> str:
     if device == "cpu":
         return device
     reason = _why_no_gpu()
+    too_old = None if reason else _why_too_old(precision)
     if device == "auto":
-        reason = reason or _why_not_there(layout)
+        reason = reason or too_old or _why_not_there(layout)
         if reason is not None:
             _note(reason)
         return "cuda" if reason is None else "cpu"
     if reason is not None:
         raise RuntimeError(f"device='cuda': {reason}. Use device='cpu', or 'auto'.")
+    if too_old is not None:
+        raise RuntimeError(f"device='cuda': {too_old}. Use matmul_precision='float32'.")
     if (reason := _why_not_there(layout)) is not None:
         raise ValueError(f"device='cuda': {reason}. Use device='cpu', or leave that out.")
     return device
 
 
-def make_network(device: str, layout: Layout, dtype: np.dtype, **options: Any) -> BaseNetwork:
+def make_network(
+    device: str, layout: Layout, dtype: np.dtype, precision: str = "float32", **options: Any
+) -> BaseNetwork:
     """Return a network on a device.
 
     Parameters
@@ -69,19 +109,23 @@ def make_network(device: str, layout: Layout, dtype: np.dtype, **options: Any) -
         Its architecture.
     dtype : numpy.dtype
         float32 or float64.
+    precision : {"float32", "tf32", "bf16"}
+        The estimators' parameter ``matmul_precision``; it is float32 where "auto" is the CPU.
     **options
         Those of :class:`numba_lstm.network.Network`.
 
     Raises
     ------
     ValueError, RuntimeError
-        As :func:`resolve_device`.
+        As :func:`check_precision` and :func:`resolve_device`.
     """
-    if resolve_device(device, layout) == "cuda":
+    check_precision(device, dtype, precision)
+    if resolve_device(device, layout, precision) == "cuda":
         from numba_lstm.cuda.network import CudaNetwork
 
         del options["n_threads"]
-        return CudaNetwork(layout, dtype, **options)
+        rounded_to = "" if precision == "float32" else precision
+        return CudaNetwork(layout, dtype, precision=rounded_to, **options)
     from numba_lstm.network import Network  # which imports Numba
 
     return Network(layout, dtype, **options)
@@ -92,6 +136,17 @@ def _why_no_gpu():
     from numba_lstm.cuda.device import why_not
 
     return why_not()
+
+
+def _why_too_old(precision):
+    """Why the GPU that is here cannot multiply in a precision, or None."""
+    if precision == "float32":
+        return None
+    from numba_lstm.cuda.device import why_not_tensor_cores
+
+    if (reason := why_not_tensor_cores()) is None:
+        return None
+    return f"the GPU {reason}, and matmul_precision={precision!r} needs 8.0 (Ampere) or later"
 
 
 def _why_not_there(layout):

@@ -45,6 +45,9 @@ class BaseNetwork(ABC):
 
     room: int
 
+    # What a GPU's recurrence rounds to before it multiplies: see cuda/kinds.py.
+    precision: str = ""
+
     def __init__(
         self,
         layout: Layout,

@@ -2,7 +2,8 @@
 
 Prints a line of JSON for each: what the machine code takes, and what is in the PTX that should
 not be there. Modules of numba_lstm.cuda with kernels say in ``compile_cases()`` how these are
-called. Of kernels that differ in their sizes only, one is compiled for the older targets.
+called, and in ``least_capability`` which targets lack their instructions. Of kernels that differ
+in their sizes only, one is compiled for the older targets.
 """
 
 import importlib
@@ -53,12 +54,13 @@ def cases():
             for name, value in vars(module).items()
             if isinstance(value, dispatcher.CUDADispatcher) and not value.targetoptions["device"]
         }
+        fit = [t for t in TARGETS if t >= getattr(module, "least_capability", TARGETS[-1])]
         for name, function, signature, threads in getattr(module, "compile_cases", list)():
             if (function, signature) in seen:
                 continue
             listed.add(function)
             kind = SIZES.sub("", name)
-            targets = TARGETS[: 1 if kind in seen else None]
+            targets = fit[: 1 if kind in seen else None]
             seen |= {kind, (function, signature)}
             yield module, name, function, signature, threads, targets
     if forgotten := there.keys() - listed:

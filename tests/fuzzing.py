@@ -58,6 +58,7 @@ WRONG = {
     "missing": ["ignore"],
     "n_jobs": [0, "two"],
     "device": ["gpu", None],
+    "matmul_precision": ["bf16", "half", None],
     "random_state": ["seed", -1],
 }
 

@@ -12,6 +12,8 @@ from numba_lstm.sequences import Batch
 
 # Of outputs and states, and of gradients: in units of the largest.
 TOLERANCES = {"float64": (1e-11, 1e-9), "float32": (2e-5, 2e-4)}
+# The same of float32 with products of rounded numbers.
+ROUNDED = {"tf32": (5e-3, 2e-2), "bf16": (4e-2, 1.5e-1)}
 
 
 def close(found, expected, tolerance):
@@ -25,8 +27,12 @@ def close(found, expected, tolerance):
 class Case:
     """Both networks, a theta and a batch of sequences, longest first."""
 
-    def __init__(self, lengths, F, sizes, dtype, *, per_step=False, dropout=(0, 0, 0), **options):
+    def __init__(
+        self, lengths, F, sizes, dtype, precision="",
+        *, per_step=False, dropout=(0, 0, 0), **options,
+    ):  # fmt: skip
         rng = np.random.default_rng(0)
+        self.tolerances = ROUNDED.get(precision) or TOLERANCES[np.dtype(dtype).name]
         self.layout, self.dtype = Layout(F, sizes, 3, **options), np.dtype(dtype)
         shared = {
             "per_step": per_step,
@@ -36,7 +42,7 @@ class Case:
             "scale": rng.random(F) + 0.5,
             "dropout": Drops(*dropout),
         }
-        self.gpu = CudaNetwork(self.layout, self.dtype, **shared)
+        self.gpu = CudaNetwork(self.layout, self.dtype, precision=precision, **shared)
         self.cpu = Network(self.layout, self.dtype, n_threads=1, **shared)
         self.theta = initialise(self.layout, rng, self.dtype)
         lengths = np.sort(np.array(lengths))[::-1]
@@ -52,7 +58,7 @@ class Case:
 
     def check(self):
         """Loss, gradient, predictions, and states of every layer."""
-        near, far = TOLERANCES[self.dtype.name]
+        near, far = self.tolerances
         found, expected = (n.predict(self.theta, self.batch) for n in (self.gpu, self.cpu))
         close(found, expected, near)
         found, expected = self.gradient(self.gpu), self.gradient(self.cpu)

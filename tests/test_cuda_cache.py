@@ -151,6 +151,39 @@ def test_after_a_fit_or_a_warmup_nothing_is_left_to_compile(tmp_path):
     assert 12 < loaded < launched
 
 
+# Fits on tensor cores: what they lay in memory is packed weights, and nothing else is different.
+ROUNDED = """
+import numba_lstm
+X = np.random.default_rng(0).standard_normal((20, 3, 2)).astype(np.float32)
+for precision in "bf16", "tf32":
+    model = numba_lstm.LSTMRegressor(
+        4, device="cuda", matmul_precision=precision, max_iter=1, batch_size=8, random_state=0
+    )
+    before = len(context.launches)
+    if context.device.compute_capability < (8, 0):
+        try:
+            model.fit(X, X[:, 0, 0])
+        except RuntimeError as error:
+            assert f"7.5, and matmul_precision='{precision}' needs 8.0 (Ampere)" in str(error)
+        assert not hasattr(model, "theta_") and not context.launches
+        continue
+    model.fit(X, X[:, 0, 0])
+    names = [name for name in compiled if "pack" in name or "ward.<locals>" in name]
+    assert len(names) in (0, 3 if precision == "bf16" else 6), names
+"""
+
+
+def test_kernels_of_tensor_cores_are_kept(tmp_path):
+    cache = tmp_path / "cache"
+    compiled, loaded, launched, images = run(ROUNDED, cache)
+    assert compiled == loaded > 12
+    assert run(ROUNDED, cache) == (0, loaded, launched, images)
+
+
+def test_a_gpu_without_their_products_is_told_before_any_work(tmp_path):
+    assert run(ROUNDED, tmp_path / "cache", capability=(7, 5))[:3] == (0, 0, 0)
+
+
 def test_what_is_loaded_is_what_was_compiled(filled):
     cache, (compiled, loaded, launched, images) = filled
     assert compiled == loaded == launched == 4

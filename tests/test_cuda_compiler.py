@@ -1,5 +1,6 @@
 """Kernels for GPUs through their compiler, which needs no GPU."""
 
+import importlib
 import importlib.util
 import json
 import re
@@ -15,7 +16,17 @@ HERE = Path(__file__).parent
 # Bytes of a thread's registers that are written to memory, at most, of layers of so many units.
 ALLOWED_SPILLS = {
     ("backward", "float64", 256): 192,
+    ("backward", "bf16", 256): 56,
 }
+
+# Modules whose kernels need a GPU newer than sm_75.
+TENSOR_CORES = {"tensor_forward", "tensor_backward", "tensor_packing"}
+
+
+def least_capability(module):
+    """The oldest target that a module of numba_lstm.cuda is compiled for."""
+    found = importlib.import_module(f"numba_lstm.cuda.{module}")
+    return getattr(found, "least_capability", (0, 0))
 
 
 def find_ptxas():
@@ -58,12 +69,15 @@ def none_of(kernels, wrong):
 
 def test_all_modules_with_kernels_are_compiled_for_all_targets(kernels):
     folder = HERE.parent / "numba_lstm" / "cuda"
-    makes_kernels = re.compile(r"^@(?:cuda\.)?jit$|\bjit\(make|\bkernel\(", re.MULTILINE)
+    makes_kernels = re.compile(r"^@(?:cuda\.)?jit$|\bjit\((?:make|pack)|\bkernel\(", re.MULTILINE)
     modules = {p.stem for p in folder.glob("*.py") if makes_kernels.search(p.read_text())}
     modules -= {"device"}  # which compiles for the others
-    for target in [7, 5], [8, 0], [9, 0]:
-        there = {kernel["module"] for kernel in kernels if kernel["target"] == target}
-        assert there | {"sums"} == modules  # whose kernels come with those of products
+    for target in (9, 0), (8, 0), (7, 5):
+        there = {kernel["module"] for kernel in kernels if tuple(kernel["target"]) == target}
+        lack = {m for m in modules if target < least_capability(m)}
+        # The kernels of sums come with those of products.
+        assert there | {"sums"} == modules - lack
+    assert lack == TENSOR_CORES  # of sm_75
     for dtype in "float32", "float64":
         assert any(k["name"].startswith("column_sums") and dtype in k["name"] for k in kernels)
 
@@ -74,8 +88,9 @@ def test_nothing_lies_in_local_memory_nor_is_added_atomically(kernels):
 
 
 def test_the_recurrence_of_float32_computes_in_float32(kernels):
-    recurrent = [k for k in kernels if k["module"] == "recurrent" and "float32" in k["name"]]
-    assert len(recurrent) > 20
+    modules = {"recurrent"} | TENSOR_CORES
+    recurrent = [k for k in kernels if k["module"] in modules and "float64" not in k["name"]]
+    assert len(recurrent) > 60
     none_of(recurrent, lambda kernel: kernel["float64"])
 
 
@@ -98,8 +113,9 @@ def test_a_multiprocessor_holds_a_block(assembled):
 def test_registers_spill_only_where_it_is_known(assembled):
     def spills(kernel):
         H = re.search(r"\bH=(\d+)", kernel["name"])
-        kind = kernel["name"].split()[0], "float64" if "float64" in kernel["name"] else "float32"
-        allowed = ALLOWED_SPILLS.get((*kind, int(H[1])), 0) if H else 0
+        name = kernel["name"]
+        number = next((n for n in ("float64", "bf16", "tf32") if n in name), "float32")
+        allowed = ALLOWED_SPILLS.get((name.split()[0], number, int(H[1])), 0) if H else 0
         return max(kernel["spilled"], kernel["reloaded"]) > allowed
 
     none_of(assembled, spills)

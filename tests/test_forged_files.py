@@ -61,6 +61,7 @@ CHANGES_OF_PARAMETERS = [
     ({"peephole": 1}, "peephole"),
     ({"solver": "evil"}, "solver"),
     ({"device": "tpu"}, "device"),
+    ({"matmul_precision": "half"}, "matmul_precision"),
     ({"unknown": 1}, "unknown"),
     ({"alpha": -1.0}, "alpha"),
     ({"random_state": -1}, "random_state"),

@@ -60,6 +60,41 @@ def test_every_option(checks, name, dtype):
     checks.Case(RAGGED, 7, dtype=dtype, **OPTIONS[name]).check()
 
 
+PRECISIONS = pytest.mark.parametrize("precision", ["tf32", "bf16"])
+
+
+@PRECISIONS
+@pytest.mark.parametrize("H", [8, 32, 37, 64, 128, 200, 256])
+def test_every_size_on_tensor_cores(checks, H, precision):
+    checks.Case(RAGGED, 16, (H,), "float32", precision).check()
+
+
+@PRECISIONS
+@pytest.mark.parametrize("n", [1, 3, 150, 1000, 2000])
+def test_every_number_of_sequences_on_tensor_cores(checks, n, precision):
+    """Of 4 and 8 a block."""
+    lengths = np.random.default_rng(n).integers(1, 20, n)
+    checks.Case(lengths, 5, (64,), "float32", precision).check()
+
+
+@PRECISIONS
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_on_tensor_cores(checks, name, precision):
+    checks.Case(RAGGED, 7, dtype="float32", precision=precision, **OPTIONS[name]).check()
+
+
+@PRECISIONS
+@pytest.mark.parametrize("H", [32, 128, 256])
+def test_results_of_tensor_cores_are_the_same_to_the_last_bit(checks, H, precision, monkeypatch):
+    from numba_lstm.cuda import layers
+
+    case = checks.Case(RAGGED, 16, (H, 64), "float32", precision)
+    bits = case.bits()
+    for multiprocessors in 0, 0, 10_000:
+        monkeypatch.setattr(layers, "multiprocessors", lambda n=multiprocessors: n)
+        assert case.bits() == bits
+
+
 @DTYPES
 @pytest.mark.parametrize("H", [32, 128, 256])
 def test_results_are_the_same_to_the_last_bit(checks, H, dtype, monkeypatch):

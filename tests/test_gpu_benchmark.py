@@ -85,6 +85,8 @@ def test_options():
     for wrong in ("3,2,1", "0,1,1,1", "a,b,c,d"):
         with pytest.raises(SystemExit):
             gpu.parse(["--shape", wrong])
+    assert gpu.parse([]).precision == "float32"
+    assert gpu.parse(["--precision", "bf16"]).precision == "bf16"
 
 
 @pytest.mark.skipif(config.ENABLE_CUDASIM, reason="the simulator is a GPU, of a kind")
@@ -155,10 +157,12 @@ def test_blocks_side_by_side():
 
 
 @pytest.mark.skipif(config.ENABLE_CUDASIM, reason="the simulator has no machine code")
-def test_the_count_of_the_kernels(capsys, tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_the_count_of_the_kernels(precision, capsys, tmp_path):
     pytest.importorskip("numba_cuda")
+    options = ["--shape", "8,10,2,16", "--precision", precision]
     try:
-        gpu.main(["--count", "--shape", "8,10,2,16", "--json", str(tmp_path / "count.json")])
+        gpu.main(["--count", *options, "--json", str(tmp_path / "count.json")])
     except SystemExit as error:
         pytest.skip(str(error))
     found = json.loads((tmp_path / "count.json").read_text())["count"]["(8, 10, 2, 16)"]
@@ -166,5 +170,13 @@ def test_the_count_of_the_kernels(capsys, tmp_path):
     for name in ("predict", "forward", "backward"):
         assert found[name]["spilled"] == 0
         assert 0 < found[name]["step"] < found[name]["waiting"] < 1e-5
+        by_pipe = found[name]["by_pipe"]
         # Of each four inputs' weights, and of the gates' functions.
-        assert found[name]["by_pipe"]["multiply-add"] > 4 * 4
+        assert by_pipe["multiply-add"] > 4 * 4
+        if precision == "float32":
+            assert "tensor cores" not in by_pipe
+            continue
+        # Forward two tiles of 19 numbers; backward half of 64. What is padded goes along.
+        depth = {"tf32": 8, "bf16": 16}[precision]
+        products = -(-32 // depth) if name == "backward" else 2 * -(-19 // depth)
+        assert by_pipe["tensor cores"] == products

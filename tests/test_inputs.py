@@ -280,6 +280,7 @@ PARAMETERS = {
     "forget_bias": ("one", "forget_bias"),
     "peephole": ("yes", "peephole"),
     "device": ("tpu", "device"),
+    "matmul_precision": ("float16", "matmul_precision"),
     "dtype": ("float16", "dtype='float16': .* 'float32' or 'float64'"),
     "n_jobs": (0, "n_jobs=0"),
     "loss": ("l2", "loss"),

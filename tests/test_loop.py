@@ -133,14 +133,14 @@ def test_a_network_that_runs_its_own_epochs(options, monkeypatch):
     monkeypatch.setattr(Elsewhere, "asked", 0)
     asked_for = []
 
-    def make(device, layout, dtype, **given):
-        asked_for.append(device)
+    def make(device, layout, dtype, precision, **given):
+        asked_for.append((device, precision))
         return Elsewhere(layout, dtype, **given)
 
     monkeypatch.setattr("numba_lstm.estimators.fitted.make_network", make)
     np.testing.assert_array_equal(regressor(**options).fit(X, Y).theta_, expected)
     assert Elsewhere.asked == (not options)  # windows go on from states that lie here
-    assert asked_for == ["cpu"]
+    assert asked_for == [("cpu", "float32")]
 
 
 def test_a_network_of_the_cpu():

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.workers.common import data, ragged, serve
 from benchmarks.workers.gpu_clock import QUEUED, Clock
 from numba_lstm import LSTMRegressor, losses
-from numba_lstm.cuda import layers
+from numba_lstm.cuda import layers, tensor_backward, tensor_forward
 from numba_lstm.cuda.device import cuda
 from numba_lstm.cuda.epochs import DeviceEpochs, Model
 from numba_lstm.cuda.network import CudaNetwork
@@ -84,20 +84,20 @@ class _Timed:
 @contextlib.contextmanager
 def recurrences(clock):
     """Lists that the events around each launch of the recurrence are put into."""
-    makers = {"forward": "make_forward", "backward": "make_backward"}
-    found = {name: [] for name in makers}
-    before = {maker: getattr(layers, maker) for maker in makers.values()}
-    for name, maker in makers.items():
-        setattr(
-            layers,
-            maker,
-            lambda kind, name=name, maker=maker: _Timed(before[maker](kind), clock, found[name]),
-        )
+    places = [
+        *((layers, "forward"), (layers, "backward")),
+        *((tensor_forward, "forward"), (tensor_backward, "backward")),
+    ]
+    found = {"forward": [], "backward": []}
+    before = [getattr(module, f"make_{name}") for module, name in places]
+    for (module, name), make in zip(places, before, strict=True):
+        timed = lambda kind, name=name, make=make: _Timed(make(kind), clock, found[name])  # noqa: E731
+        setattr(module, f"make_{name}", timed)
     try:
         yield found
     finally:
-        for maker, function in before.items():
-            setattr(layers, maker, function)
+        for (module, name), make in zip(places, before, strict=True):
+            setattr(module, f"make_{name}", make)
 
 
 def problem(B, T, F, H, is_ragged=False):
@@ -121,7 +121,7 @@ def problem(B, T, F, H, is_ragged=False):
     return layout, dtype, theta, batch, options
 
 
-def _on_device(B, T, F, H, is_ragged):
+def _on_device(B, T, F, H, is_ragged, precision):
     """Clock, passes, a batch and theta on the device."""
     layout, dtype, theta, batch, options = problem(B, T, F, H, is_ragged)
     stream, ones = cuda.stream(), np.ones((1, F))
@@ -129,6 +129,7 @@ def _on_device(B, T, F, H, is_ragged):
         *(layout, dtype, False, options["loss"], np.float32(0)),
         *(cuda.to_device(0 * ones), cuda.to_device(ones)),
         stream=stream,
+        precision=precision,
     )
     # What copies a batch for the network.
     uploaded = CudaNetwork(layout, dtype, **options)._upload(batch)
@@ -147,15 +148,15 @@ def _measured(clock, step, goal):
     return answer
 
 
-def predict(B, T, F, H, goal, is_ragged=False):
+def predict(B, T, F, H, goal, is_ragged=False, precision=""):
     """A forward pass of data that lie on the device."""
-    clock, passes, batch, theta = _on_device(B, T, F, H, is_ragged)
+    clock, passes, batch, theta = _on_device(B, T, F, H, is_ragged, precision)
     return _measured(clock, lambda: passes.forward(theta, batch, keeps=False), goal)
 
 
-def train(B, T, F, H, goal, is_ragged=False):
+def train(B, T, F, H, goal, is_ragged=False, precision=""):
     """A step of Adam, of data that lie on the device."""
-    clock, passes, batch, theta = _on_device(B, T, F, H, is_ragged)
+    clock, passes, batch, theta = _on_device(B, T, F, H, is_ragged, precision)
     size = theta.shape[1]
     grad = cuda.to_device(np.zeros((1, size), np.float32))
     loss, total = (cuda.to_device(np.zeros(1)) for _ in range(2))
@@ -189,11 +190,11 @@ def epochs(M, B, T, F, H, batches, goal):
     return float(np.median(seconds))
 
 
-def check(B, T, F, H, is_ragged=False):
+def check(B, T, F, H, is_ragged=False, precision=""):
     """Distance of outputs, loss and gradient from the CPU's, of their norms."""
     layout, dtype, theta, batch, options = problem(B, T, F, H, is_ragged)
     cpu = Network(layout, dtype, n_threads=os.cpu_count(), **options)
-    gpu = CudaNetwork(layout, dtype, **options)
+    gpu = CudaNetwork(layout, dtype, precision=precision, **options)
     (loss, grad), (gpu_loss, gpu_grad) = (n.loss_and_grad(theta, batch) for n in (cpu, gpu))
     pairs = {
         "outputs": (gpu.predict(theta, batch), cpu.predict(theta, batch)),

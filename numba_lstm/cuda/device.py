@@ -21,6 +21,7 @@ from numba_lstm.cuda.description import describe, digest
 
 __all__ = [
     "ALIGNMENT",
+    "TENSOR_CAPABILITY",
     "cuda",
     "device_array",
     "device_function",
@@ -32,6 +33,7 @@ __all__ = [
     "tells_of_memory",
     "to_device",
     "why_not",
+    "why_not_tensor_cores",
 ]
 
 # A grid of few blocks is no news to who fits with small batches, and Numba warns of each anew.
@@ -114,6 +116,9 @@ _NO_MEMORY = "OUT_OF_MEMORY"
 
 # The oldest that CUDA 13 compiles for.
 _LEAST_CAPABILITY = 7, 5
+
+# The oldest whose tensor cores multiply bfloat16 and TensorFloat-32.
+TENSOR_CAPABILITY = 8, 0
 
 
 @functools.cache
@@ -202,6 +207,16 @@ def why_not() -> str | None:
             f"the GPU has compute capability {major}.{minor}, and kernels need 7.5 (Turing) or "
             "later"
         )
+    return None
+
+
+def why_not_tensor_cores() -> str | None:
+    """Return why kernels that run here cannot use tensor cores; None if they can."""
+    if config.ENABLE_CUDASIM:
+        return None
+    major, minor = cuda.get_current_device().compute_capability
+    if (major, minor) < TENSOR_CAPABILITY:
+        return f"has compute capability {major}.{minor}"
     return None
 
 

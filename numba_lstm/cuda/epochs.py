@@ -20,6 +20,7 @@ from numba_lstm.cuda.optimizers import Optimizers
 from numba_lstm.cuda.passes import Passes
 from numba_lstm.cuda.planning import Model, plan_epoch
 from numba_lstm.cuda.staging import Staging
+from numba_lstm.cuda.tensor_packing import packed_bytes
 
 # What is copied to the device at a time, the share of its memory that data may take, and the
 # batches whose targets are looked up at a time.
@@ -69,6 +70,7 @@ class DeviceEpochs:
             *(self._stack("mean"), self._stack("inverse_scale")),
             stream=self._stream,
             batch_size=batch_size,
+            precision=network.precision,
         )
         M, P = len(models), network.layout.size
         self._theta = to_device(np.stack([model.theta for model in models]))
@@ -203,6 +205,7 @@ class DeviceEpochs:
         )
         needed = workspace_bytes(layout, itemsize, M * steps, M * self._batch_size)
         needed += 6 * M * layout.size * itemsize + 3 * _SPAN_BYTES
+        needed += M * packed_bytes(layout, self._network.precision)
         needed += self._value_bytes() if resident else 0
         if needed > (free := free_memory(needed)):
             raise MemoryError(

@@ -62,6 +62,8 @@ class Frame:
         Whether every time step has an output.
     stream : stream
         Where everything is launched.
+    precision : {"", "bf16", "tf32"}
+        Of what the recurrence multiplies: see :class:`numba_lstm.cuda.kinds.Kind`.
 
     Attributes
     ----------
@@ -77,11 +79,19 @@ class Frame:
         Limit of the pre-activations, and whether the gates are coupled.
     """
 
-    def __init__(self, layout: Layout, dtype: np.dtype, per_step: bool, stream: Any) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        dtype: np.dtype,
+        per_step: bool,
+        stream: Any,
+        precision: str = "",
+    ) -> None:
         self.layout = layout
         self.dtype = np.dtype(dtype)
         self.per_step = per_step
         self.stream = stream
+        self.precision = precision
         self.work = Workspace(self.dtype)
         self.at = {key: place.start for key, place in layout.places.items()}
         self.n_layers = len(layout.hidden_sizes)

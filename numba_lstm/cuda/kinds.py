@@ -25,7 +25,7 @@ class Kind(NamedTuple):
         Columns of inputs, the bias's 1 included, that are multiplied with their weights here;
         0 if pre-activations are given.
     NB : int
-        Sequences of a block: 1, 2 or 4.
+        Sequences of a block: 1, 2 or 4; with a ``precision`` 4 or 8.
     keeps : bool
         Whether gates, cells and h_{t-1} of each step are kept, for a gradient.
     every_step : bool
@@ -42,6 +42,8 @@ class Kind(NamedTuple):
         Whether there are peepholes, a limit or coupled gates.
     peephole : bool
         Whether there are peepholes.
+    precision : {"", "bf16", "tf32"}
+        What is multiplied is rounded to, for tensor cores; empty if it is not.
     """
 
     dtype: str
@@ -56,11 +58,13 @@ class Kind(NamedTuple):
     masked: bool = False
     varied: bool = False
     peephole: bool = False
+    precision: str = ""
 
     @property
     def threads(self) -> int:
-        """Threads of a block: whole warps."""
-        return 4 * (-(-self.H // 8) * 8)
+        """Threads of a block: whole warps, and with a ``precision`` pairs of them."""
+        units = 16 if self.precision else 8
+        return 4 * (-(-self.H // units) * units)
 
 
 def most_sequences(H: int, dtype: str) -> int:
@@ -118,7 +122,10 @@ def is_fused(X: int, H: int) -> bool:
     return min(_FEW_INPUTS, H) >= X
 
 
-def sequences_of_block(H: int, dtype: str, B: int, M: int, n_multiprocessors: int) -> int:
+def sequences_of_block(
+    H: int, dtype: str, B: int, M: int, n_multiprocessors: int, precision: str = ""
+) -> int:
     """Sequences of a block: as few as there are multiprocessors for."""
-    most = most_sequences(H, dtype)
-    return next((n for n in (1, 2) if M * -(-B // n) <= n_multiprocessors or n == most), most)
+    # A product on tensor cores has 8 columns, full or not.
+    fewer, most = ((4,), 8) if precision else ((1, 2), most_sequences(H, dtype))
+    return next((n for n in fewer if M * -(-B // n) <= n_multiprocessors or n == most), most)

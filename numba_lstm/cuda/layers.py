@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba_lstm.cuda import pooling, rows
+from numba_lstm.cuda import pooling, rows, tensor_backward, tensor_forward
 from numba_lstm.cuda.device import multiprocessors
 from numba_lstm.cuda.frame import Frame
 from numba_lstm.cuda.kinds import Kind, is_fused, sequences_of_block
 from numba_lstm.cuda.products import times
 from numba_lstm.cuda.recurrent import make_backward, make_forward
+from numba_lstm.cuda.tensor_cores import storage
+from numba_lstm.cuda.tensor_packing import backward_division, forward_division, pack
 
 
 class Layers(Frame):
@@ -47,9 +49,22 @@ class Layers(Frame):
         """What the kernels of a cell are compiled for."""
         H, dtype = self.layout.cells[k].hidden_size, self.dtype.name
         B = self.batch_size or batch.n_sequences
-        NB = sequences_of_block(H, dtype, B, batch.n_models, multiprocessors())
-        X = options.pop("X", 0)
-        return Kind(dtype, H, X, NB, **options, varied=self.varied, peephole=self.peephole)
+        NB = sequences_of_block(H, dtype, B, batch.n_models, multiprocessors(), self.precision)
+        options |= {"varied": self.varied, "peephole": self.peephole}
+        return Kind(dtype, H, options.pop("X", 0), NB, precision=self.precision, **options)
+
+    def _kernel(self, theta, at, batch, k, kind, backward=False):
+        """A cell's kernel, and its first arguments: what it has the weights from."""
+        if not kind.precision:
+            return (make_backward if backward else make_forward)(kind), (theta, at)
+        division = (backward_division if backward else forward_division)(kind)
+        packed = self.work.matrix(
+            *(("packed", k, backward), batch.n_models, division.size),
+            storage(kind.precision)[0],
+        )
+        pack(packed, theta, at, division, self.stream)
+        make = tensor_backward.make_backward if backward else tensor_forward.make_forward
+        return make(kind), (packed, theta)
 
     def _run_cell(self, theta, batch, k, keeps, all_rows, state, masks):
         layout, cell = self.layout, self.layout.cells[k]
@@ -77,8 +92,9 @@ class Layers(Frame):
             at += X * 4 * H
         h_0, c_0 = (xh, xh) if state is None else state[k]
         grid = -(-batch.n_sequences // kind.NB), batch.n_models
-        make_forward(kind)[grid, kind.threads, self.stream](
-            *(theta, at, *self._places(k), *self.variant, xh, X, gates, batch.first),
+        kernel, weights = self._kernel(theta, at, batch, k, kind)
+        kernel[grid, kind.threads, self.stream](
+            *(*weights, *self._places(k), *self.variant, xh, X, gates, batch.first),
             *(batch.n_sequences, cell.reverse, h_0, c_0, masks.get((k, "h"), xh), gates, c),
             *(y, self.side(k), h_end, end_column),
             self.of_cell("c_end", batch, k),
@@ -127,8 +143,10 @@ class Layers(Frame):
         c_0 = xh if state is None else state[k][1]
         d_peephole = self.work.matrix(("d_peephole", k), n, 3 * H) if self.peephole else xh
         grid = -(-batch.n_sequences // kind.NB), batch.n_models
-        make_backward(kind)[grid, kind.threads, self.stream](
-            *(theta, self.at[k, "W"] + X * 4 * H, *self._places(k), *self.variant),
+        at = self.at[k, "W"] + X * 4 * H
+        kernel, weights = self._kernel(theta, at, batch, k, kind, backward=True)
+        kernel[grid, kind.threads, self.stream](
+            *(*weights, *self._places(k), *self.variant),
             *(batch.first, batch.n_sequences, cell.reverse, c_0, masks.get((k, "h"), xh), gates),
             *(self.of_cell("c", batch, k), xh if d_outs is None else d_outs, self.side(k)),
             *(end, end_column, dh, dc, dh_0, dc_0, d_peephole),

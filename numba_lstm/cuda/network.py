@@ -30,16 +30,22 @@ class CudaNetwork(BaseNetwork):
     ----------
     layout, dtype, **options
         As for :class:`numba_lstm.base_network.BaseNetwork`; there are kernels for the layout.
+    precision : {"", "bf16", "tf32"}
+        Of what the recurrence multiplies: see :class:`numba_lstm.cuda.kinds.Kind`.
     """
 
     # What a part of a prediction may take: enough for all multiprocessors.
     room = 2**28
 
-    def __init__(self, layout: Layout, dtype: np.dtype, **options: Any) -> None:
+    def __init__(
+        self, layout: Layout, dtype: np.dtype, *, precision: str = "", **options: Any
+    ) -> None:
         super().__init__(layout, dtype, **options)
+        self.precision = precision
         self._passes = Passes(
             *(layout, self.dtype, self.per_step, self.loss, self.loss_parameter),
             *(_row(self.mean), _row(self.inverse_scale)),
+            precision=precision,
         )
 
     def epochs(

@@ -35,6 +35,8 @@ class Passes(Layers, Outputs):
         Where everything is launched.
     batch_size : int, optional
         Sequences of most batches: for a smaller one no kernels of its own are compiled.
+    precision : {"", "bf16", "tf32"}
+        Of what the recurrence multiplies: see :class:`numba_lstm.cuda.kinds.Kind`.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Passes(Layers, Outputs):
         inverse_scale: Any,
         stream: Any = 0,
         batch_size: int | None = None,
+        precision: str = "",
     ) -> None:
-        super().__init__(layout, dtype, per_step, stream)
+        super().__init__(layout, dtype, per_step, stream, precision)
         self.batch_size = batch_size
         self._loss, self._loss_parameter = loss, loss_parameter
         self._mean, self._inverse_scale = mean, inverse_scale

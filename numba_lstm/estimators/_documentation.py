@@ -150,6 +150,11 @@ _COMPUTING = """
         Where ``fit`` and ``predict`` compute: "cuda" is an NVIDIA GPU (``pip install
         "numba-lstm[cuda]"``; layers of up to 256 units), "auto" takes it where it can be used.
         Results are those of the CPU but for rounding, and weights go from one to the other.
+    matmul_precision : {"float32", "tf32", "bf16"}, default="float32"
+        On a GPU, what weights and states are rounded to before the recurrence multiplies them:
+        with "tf32" (11 bits) and "bf16" (8 bits) its tensor cores (compute capability 8.0)
+        take the products. Sums, gates, cells, gradients and weights stay float32. Needs
+        ``dtype="float32"``, and ``device="cuda"`` or "auto"; where that is the CPU it is float32.
     random_state : int, RandomState instance or None, default=None
         Source of the first weights, the order of the sequences and the validation
         part. With an int, two fits end with bitwise equal weights.

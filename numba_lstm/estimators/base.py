@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from numba_lstm.backend import DEVICES
+from numba_lstm.backend import DEVICES, MATMUL_PRECISIONS
 from numba_lstm.estimators._callbacks import CallbackSupportMixin
 from numba_lstm.estimators.architecture import CONSTRAINTS
 from numba_lstm.estimators.job import Job
@@ -55,6 +55,7 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
         "dtype": "no_validation",  # checked in _check_parameters, with what NumPy takes
         "n_jobs": [None, Integral],
         "device": [StrOptions(set(DEVICES))],
+        "matmul_precision": [StrOptions(set(MATMUL_PRECISIONS))],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }

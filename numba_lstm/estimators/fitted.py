@@ -55,6 +55,7 @@ class FittedMixin:
     input_scale_: np.ndarray
     n_jobs: int | None
     device: str
+    matmul_precision: str
     dropout: float
     input_dropout: float
     recurrent_dropout: float
@@ -363,6 +364,7 @@ class FittedMixin:
             self.device,
             attributes["_layout"],
             attributes["theta_"].dtype,
+            self.matmul_precision,
             per_step=attributes["_targets"].per_step,
             loss=loss,
             loss_parameter=parameter,

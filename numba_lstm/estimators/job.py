@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from numba_lstm._warning import warn
-from numba_lstm.backend import resolve_device
+from numba_lstm.backend import check_precision, resolve_device
 from numba_lstm.estimators._callbacks import FitTasks
 from numba_lstm.estimators.checks import check_parameters
 from numba_lstm.estimators.targets import Targets
@@ -68,7 +68,9 @@ class Job:
         self._continued, self._partial = continued, partial
         self._max_iter = 1 if partial else estimator.max_iter
         dtype = check_parameters(estimator, continued)
-        resolve_device(estimator.device, estimator._make_layout(1, 1))
+        check_precision(estimator.device, dtype, estimator.matmul_precision)
+        layout = estimator._make_layout(1, 1)
+        resolve_device(estimator.device, layout, estimator.matmul_precision)
         self._checkpoint = None if partial else _checkpoint_of(estimator)
         random_state = _random_state_of(estimator, self._checkpoint)
         self._attributes, self._training, self._validation = estimator._training_data(
@@ -114,9 +116,11 @@ class Job:
         if estimator.solver == "lbfgs" or carries or estimator.memory == "recompute":
             return None
         layout, targets = attributes["_layout"], attributes["_targets"]
-        if resolve_device(estimator.device, layout) == "cpu":
+        precision = estimator.matmul_precision
+        if resolve_device(estimator.device, layout, precision) == "cpu":
             return None
         return (
+            precision,
             *(layout, attributes["theta_"].dtype, targets.per_step, settings.batch_size),
             *(len(self._training), estimator._loss_and_parameter(targets)),
             *(estimator.dropout, estimator.input_dropout, estimator.recurrent_dropout),

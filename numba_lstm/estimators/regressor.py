@@ -173,6 +173,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         dtype: Any = "float32",
         n_jobs: int | None = None,
         device: str = "cpu",
+        matmul_precision: str = "float32",
         random_state: Any = None,
         verbose: bool | int = False,
     ) -> None:
@@ -230,6 +231,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.device = device
+        self.matmul_precision = matmul_precision
         self.random_state = random_state
         self.verbose = verbose
 

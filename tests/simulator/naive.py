@@ -43,7 +43,7 @@ class Cell:
                 for r in reversed(rows) if self.reverse else rows:
                     before[r] = self.mask[q] * h_end[q]
                     v = np.concatenate([self.x[r], [1], before[r]])
-                    a_i, a_f, a_g, a_o = (v @ self.W[m] + self.extra[r]).reshape(4, H)
+                    a_i, a_f, a_g, a_o = (self.product(v, m) + self.extra[r]).reshape(4, H)
                     p_i, p_f, p_o = self.peepholes[q]
                     i = sigmoid(self._clip(a_i + p_i * c_end[q]))
                     f = sigmoid(self._clip(a_f + p_f * c_end[q]))
@@ -54,6 +54,10 @@ class Cell:
                     c[r], y[r] = c_end[q], h_end[q]
                 q, row = q + 1, row + length
         return {"y": y, "h_end": h_end, "c_end": c_end, "c": c, "h_before": before}
+
+    def product(self, v, m):
+        """Pre-activations of a step of model m but for the peepholes'."""
+        return v @ self.W[m]
 
     def _clip(self, a):
         return np.clip(a, -self.limit, self.limit)

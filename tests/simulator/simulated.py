@@ -7,7 +7,7 @@ ends without waiting needs none of its own.
 
 These are errors: a barrier that a thread of the block does not come to, or an exchange that a
 lane of the warp does not, and threads that wait for each other at different places. Shared
-memory begins with NaN.
+memory begins with NaN, or with the largest integer.
 """
 
 import random
@@ -15,11 +15,14 @@ import sys
 import threading
 
 import numpy as np
-from numba.cuda.simulator import kernel
+from numba.cuda.simulator import kernel, kernelapi
 from numba.cuda.simulator.kernelapi import Dim3, FakeCUDAModule, FakeCUDAShared
 from numba.np import numpy_support
 
 _idle = []
+
+# Of the simulator's functions that kernels call.
+_OWN_FILES = __file__, kernelapi.__file__
 
 
 class _OthersError(Exception):
@@ -55,6 +58,10 @@ class Player(threading.Thread):
 
     def exchange(self, value, source):
         """Give every lane of a warp another one's value."""
+        return self.exchange_all(value)[source(self.number & 31) & 31]
+
+    def exchange_all(self, value):
+        """Give every lane of a warp the values of all, by lane."""
         warp, lane = self.number >> 5, self.number & 31
         # Of an exchange's values the last is read before the next but one begins.
         key = warp, self.n_exchanges & 1
@@ -62,7 +69,7 @@ class Player(threading.Thread):
         values = self.block.exchanged.setdefault(key, {})
         values[lane] = value
         self.block.wait(self, warp, 32)
-        return values[source(lane) & 31]
+        return values
 
 
 class Block:
@@ -108,7 +115,10 @@ class Block:
 
     def wait(self, player, group, size):
         """Wait for ``size`` threads at one place."""
-        frame = sys._getframe(3)  # of the kernel, or of a function that it calls
+        frame = sys._getframe(1)
+        while frame.f_code.co_filename in _OWN_FILES:
+            frame = frame.f_back
+        # That of the kernel, or of a function that it calls.
         place = f"line {frame.f_lineno} of {frame.f_code.co_name}"
         if self.places.setdefault(group, place) != place:
             self._fail(RuntimeError(f"Threads wait at {place} and {self.places[group]}."))
@@ -159,7 +169,7 @@ def _shared(self, shape, dtype, alignment=None):
         if not isinstance(dtype, np.dtype | type):
             dtype = numpy_support.as_dtype(dtype)
         array = np.empty(shape, dtype)
-        array.fill(np.nan if array.dtype.kind == "f" else -1)
+        array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max)
         arrays[place] = array
     return arrays[place]
 
@@ -197,6 +207,52 @@ def _shfl_sync(module, mask, value, lane):
     return threading.current_thread().exchange(value, lambda _: lane)
 
 
+def _mma(module, precision, a, b, c):
+    """Four numbers of A B + C, whose parts the lanes of a warp hold in registers.
+
+    As PTX's mma.m16n8k16 of bf16 and mma.m16n8k8 of tf32: see :func:`fragments`.
+    """
+    given = threading.current_thread().exchange_all((a, b, c))
+    lane = threading.current_thread().number & 31
+    A, B, C = fragments(precision, *zip(*(given[k] for k in range(32)), strict=True))
+    product = (A @ B + C).astype(np.float32)
+    rows, columns = lane // 4 + np.array([0, 0, 8, 8]), lane % 4 * 2 + np.array([0, 1, 0, 1])
+    return product[rows, columns]
+
+
+def fragments(precision, a, b, c):
+    """The matrices A (16, D), B (D, 8) and C (16, 8) of which 32 lanes hold registers.
+
+    "PTX ISA", section "Warp level matrix multiply-accumulate instructions": groupID is
+    lane >> 2, threadID_in_group is lane % 4. Register i of A holds row groupID (i = 0, 2) or
+    groupID + 8 (i = 1, 3); its columns, and the rows of B's register i, whose column is groupID,
+
+        tf32: threadID_in_group + 4 (i // 2) of A, threadID_in_group + 4 i of B;
+        bf16: 2 threadID_in_group and the next one, the first in the lower half of the
+              register, + 8 (i // 2) of A, + 8 i of B.
+    """
+    a, b = _numbers(precision, a), _numbers(precision, b)  # lane, register, number
+    lane, n = np.arange(32)[:, None, None], a.shape[2]
+    group, thread = lane >> 2, lane % 4
+    i, half, inner = np.arange(4)[None, :, None], 4 * n, np.arange(n)[None, None, :]
+    A, B, C = np.full((16, 2 * half), np.nan), np.full((2 * half, 8), np.nan), np.empty((16, 8))
+    A[group + 8 * (i % 2), n * thread + inner + half * (i // 2)] = a
+    B[n * thread + inner + half * i[:, :2], group] = b
+    c_of_lane = group[:, :, 0] + 8 * (i[:, :, 0] // 2), 2 * thread[:, :, 0] + i[:, :, 0] % 2
+    C[c_of_lane] = np.array(c, np.float64)
+    return A, B, C
+
+
+def _numbers(precision, registers):
+    """Numbers in registers of 32 bits."""
+    words = np.array(registers, np.uint32)
+    if precision == "bf16":  # the upper half of a float32
+        return np.stack([words << 16, words & 0xFFFF0000], axis=2).view(np.float32)
+    if (words & 0x1FFF).any():
+        raise RuntimeError("A product in tf32 is given numbers that were not rounded.")
+    return words.view(np.float32)[:, :, None]
+
+
 kernel.BlockManager = Block
 kernel.FakeWithinKernelCUDAArray = lambda array: array._ary
 kernel.FakeCUDAKernel.__call__ = _call
@@ -204,3 +260,4 @@ FakeCUDAShared.array = _shared
 FakeCUDAModule.shfl_xor_sync = _shfl_xor_sync
 FakeCUDAModule.shfl_down_sync = _shfl_down_sync
 FakeCUDAModule.shfl_sync = _shfl_sync
+FakeCUDAModule.mma = _mma

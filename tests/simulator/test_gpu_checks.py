@@ -31,5 +31,21 @@ def test_results_are_the_same_to_the_last_bit(dtype, monkeypatch):
         assert case.bits() == bits
 
 
+@test_gpu.PRECISIONS
+@pytest.mark.parametrize("name", ["both", "peephole, limit", "attention"])
+def test_options_on_tensor_cores(name, precision):
+    options = test_gpu.OPTIONS[name] | {"sizes": (3,)}
+    gpu_checks.Case([2, 1], 3, dtype="float32", precision=precision, **options).check()
+
+
+@test_gpu.PRECISIONS
+def test_results_of_tensor_cores_are_the_same_to_the_last_bit(precision, monkeypatch):
+    case = gpu_checks.Case([3, 2, 2, 1, 1], 2, (9,), "float32", precision)
+    bits = case.bits()
+    for multiprocessors in 0, 10_000:  # 8 and 4 sequences a block
+        monkeypatch.setattr(layers, "multiprocessors", lambda n=multiprocessors: n)
+        assert case.bits() == bits
+
+
 def test_a_fit():
     gpu_checks.check_fit(4, 2, hidden_size=2, batch_size=2, bidirectional=True)

@@ -26,15 +26,18 @@ def test_numbers(is_ragged, monkeypatch):
     assert max(found.values()) < 1e-5
 
 
+@pytest.mark.parametrize("precision", ["", "bf16"])
 @pytest.mark.parametrize(
     ("task", "names"), [("predict", {"forward"}), ("train", {"forward", "backward"})]
 )
-def test_times(task, names, monkeypatch):
+def test_times(task, names, precision, monkeypatch):
     monkeypatch.setattr("benchmarks.workers.gpu_clock.QUEUED", 1)
-    found = getattr(gpu_ours, task)(B=2, T=1, F=1, H=2, goal=0)
+    found = getattr(gpu_ours, task)(B=2, T=1, F=1, H=2, goal=0, precision=precision)
     assert set(found) == {"caller", "device"} | names
     assert found["caller"] > 0
     assert gpu_ours.layers.make_forward.__module__ == "numba_lstm.cuda.recurrent"
+    module = gpu_ours.tensor_backward
+    assert module.make_backward.__module__ == module.__name__
 
 
 def test_many_models():
@@ -42,5 +45,6 @@ def test_many_models():
 
 
 def test_check_from_the_command_line(capsys):
-    gpu.main(["--check", "--shape", "2,2,1,2"])
-    assert "The numbers are the CPU's" in capsys.readouterr().out
+    for options in [], ["--precision", "tf32"]:
+        gpu.main(["--check", "--shape", "2,2,1,2", *options])
+        assert "The numbers are the CPU's" in capsys.readouterr().out
