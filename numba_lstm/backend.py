@@ -34,6 +34,7 @@ def check_precision(device: str, dtype: np.dtype, precision: str) -> None:
     ValueError
         If there is no such precision on the device, or for the dtype.
     """
+    _check_choice("matmul_precision", precision, MATMUL_PRECISIONS)
     if precision == "float32":
         return
     asked = f"matmul_precision={precision!r}"
@@ -69,7 +70,7 @@ def resolve_device(device: str, layout: Layout | None = None, precision: str = "
     Raises
     ------
     ValueError
-        If a GPU has no kernels for the network.
+        If there is no such device, or a GPU has no kernels for the network.
     RuntimeError
         If there is no GPU here that can be used, or it is too old for the precision.
 
@@ -78,6 +79,7 @@ def resolve_device(device: str, layout: Layout | None = None, precision: str = "
     UserWarning
         With "auto", once for each reason, that it is the CPU, and why.
     """
+    _check_choice("device", device, DEVICES)
     if device == "cpu":
         return device
     reason = _why_no_gpu()
@@ -129,6 +131,12 @@ def make_network(
     from numba_lstm.network import Network  # which imports Numba
 
     return Network(layout, dtype, **options)
+
+
+def _check_choice(name, value, choices):
+    """Refuse what set_params may have put there since the fit."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: pass one of {', '.join(map(repr, choices))}.")
 
 
 def _why_no_gpu():

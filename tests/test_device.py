@@ -56,6 +56,17 @@ def test_a_fitted_model_stays_as_it_was(estimator, y):
     np.testing.assert_array_equal(model.set_params(device="cpu").predict(X), expected)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"device": "gpu"}, {"device": None}, {"matmul_precision": "half"}]
+)
+def test_what_there_is_not_is_refused_after_the_fit_too(wrong):
+    model = LSTMRegressor(**SMALL).fit(X, VALUES).set_params(**wrong)
+    (name,) = wrong
+    for use in (model.predict, model.hidden_states):
+        with pytest.raises(ValueError, match=f"{name}={wrong[name]!r}: pass one of"):
+            use(X)
+
+
 @pytest.mark.parametrize(("estimator", "y"), ESTIMATORS)
 def test_auto_says_once_that_it_is_the_cpu_and_computes_what_that_does(estimator, y):
     cpu = estimator(**SMALL).fit(X, y)
