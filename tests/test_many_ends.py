@@ -1,6 +1,7 @@
 """How many fits at once end: with an error in one, by Ctrl-C, with a warning."""
 
 import _thread
+import signal
 import threading
 import warnings
 
@@ -70,6 +71,15 @@ def test_a_training_that_fails_in_turn(monkeypatch):
     assert is_untouched(models[2])
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """A shell's background jobs are started so that they ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_ctrl_c(monkeypatch, n_jobs):
     """What was learned stays; what had not begun is as it was; and fits can go on."""
