@@ -23,6 +23,7 @@ sys.path.insert(0, sys.argv[1])
 try:
     from numba.cuda.cudadrv import nvvm
     nvvm.NVVM()
+    from numba.cuda import cudaimpl  # numba-cuda 0.30 does not load with NumPy 2.5
 except Exception as error:
     sys.exit(f"NVVM: {error}")
 import pickle, re

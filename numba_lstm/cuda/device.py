@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -206,6 +207,13 @@ def why_not() -> str | None:
         return (
             f"the GPU has compute capability {major}.{minor}, and kernels need 7.5 (Turing) or "
             "later"
+        )
+    try:
+        importlib.import_module("numba.cuda.cudaimpl")
+    except Exception as error:  # numba-cuda 0.30 asks NumPy 2.5 for what that no longer has
+        return (
+            f"numba-cuda {importlib.metadata.version('numba-cuda')} does not load with NumPy "
+            f'{np.__version__} ({error}; try pip install "numba-lstm[cuda]")'
         )
     return None
 
