@@ -1,5 +1,6 @@
 """The estimators' parameter ``device`` where there is no GPU."""
 
+import importlib
 import pickle
 import subprocess
 import sys
@@ -117,3 +118,18 @@ def test_on_the_cpu_nothing_of_cuda_is_imported():
         [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_numpy_that_numba_cuda_does_not_load_with_is_named(monkeypatch):
+    pytest.importorskip("numba_cuda")
+    device = importlib.import_module("numba_lstm.cuda.device")
+
+    def does_not_load(name):
+        raise AttributeError("module 'numpy' has no attribute 'row_stack'")
+
+    gpu = type("Hopper", (), {"compute_capability": (9, 0)})
+    monkeypatch.setattr(device.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device.cuda, "get_current_device", lambda: gpu)
+    monkeypatch.setattr(device.importlib, "import_module", does_not_load)
+    reason = device.why_not()
+    assert f"does not load with NumPy {np.__version__} (module 'numpy' has no" in reason
