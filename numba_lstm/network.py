@@ -196,10 +196,11 @@ class Network(BaseNetwork):
         n_serial = 1 if theta.size < _FEW_WEIGHTS else 0
         stages = tasks, n_serial, n_stages, n_tasks
         arguments = self.dtype.char, theta, *arguments
-        if self.n_threads == 1 or n_tasks == 1:
-            parallel.run(*stages, 1, *arguments)
+        # A fit has calls enough to find out how many threads are best, predictions are few.
+        if self.n_threads == 1 or n_tasks == 1 or tasks is not parallel.LOSS_AND_GRAD:
+            parallel.run(*stages, self.n_threads, *arguments)
             return
-        key = tasks, n_steps.bit_length()
+        key = n_steps.bit_length()
         pace = self._paces.get(key)
         if pace is None:
             pace = self._paces[key] = Pace(self.n_threads)

@@ -14,8 +14,10 @@ import math
 import time
 from typing import Any
 
-# So many calls tell how fast all threads are; the first one compiles, and starts these.
-_ENOUGH_CALLS = 3
+# So many calls tell how fast a number of threads is; the first one may start or end some. Fewer
+# threads than all are not tried before there have been many: who makes a few calls on a quiet
+# machine is not to pay for it.
+_ENOUGH_CALLS, _MANY_CALLS = 3, 32
 
 # Where half of the threads take as much longer, fewer still are not tried.
 _SLOWER = 1.1
@@ -26,7 +28,7 @@ _LONG = 0.1
 
 # Losses in calls on fewer threads: what a call counts for at most, so that a single stall
 # decides nothing; what has to come together; how much of it is there when all are tried again.
-_AT_MOST, _ENOUGH, _SUSPECTED = 3.0, 4.0, 3.0
+_AT_MOST, _ENOUGH, _SUSPECTED = 3.0, 4.0, 1.0
 
 # The losses of all threads may be so much of the time on fewer until they are tried again,
 # which is after so many calls at the least and at the most.
@@ -43,12 +45,15 @@ class Pace:
     ----------
     n_threads : int
         All; at least 2.
+    n_first : int
+        Calls that go to all threads before fewer are tried.
     """
 
-    def __init__(self, n_threads: int) -> None:
+    def __init__(self, n_threads: int, n_first: int = _MANY_CALLS) -> None:
         self.n_threads = n_threads
+        self.n_first = n_first
         # Half of them choose for themselves; so few that half of them is one do not.
-        self._half = Pace(n_threads // 2) if n_threads > 3 else None
+        self._half = Pace(n_threads // 2, _ENOUGH_CALLS) if n_threads > 3 else None
         self._forget()
 
     def _forget(self) -> None:
@@ -56,13 +61,13 @@ class Pace:
         # Seconds of a call's unit of work, on all threads and on fewer; these are tried first.
         self._all, self._fewer, self._tries = math.inf, math.inf, True
         # A cumulative sum of what all threads lost beside fewer, and that without limits.
-        self._loss, self._lost = _SUSPECTED, 0.0
+        self._loss, self._lost = 0.0, 0.0
 
     def choose(self) -> int:
         """Return how many threads the next call is to take."""
         if time.perf_counter() - self._last > _OLD:
             self._forget()
-        if self._left == 0 and not (self._tries and self._calls >= _ENOUGH_CALLS):
+        if self._left == 0 and not (self._tries and self._calls >= self.n_first):
             return self.n_threads
         return 1 if self._half is None else self._half.choose()
 
@@ -94,7 +99,7 @@ class Pace:
             self._left = max(0, self._left - 1)
         elif counts and self._tries:
             self._all = min(self._all, rate)
-            self._tries = self._calls < _ENOUGH_CALLS or seconds < _LONG
+            self._tries = self._calls < self.n_first or seconds < _LONG
         elif counts and self._fewer < math.inf:
             loss = rate / self._fewer - 1
             self._loss = max(0.0, self._loss + min(loss, _AT_MOST))
@@ -107,8 +112,8 @@ class Pace:
         """Whether it is known what fewer threads take."""
         half = self._half
         if half is None:
-            return self._calls >= 2 * _ENOUGH_CALLS
-        slower = half._calls >= _ENOUGH_CALLS and half._all > _SLOWER * self._all
+            return self._calls >= self.n_first + _ENOUGH_CALLS
+        slower = half._calls >= half.n_first and half._all > _SLOWER * self._all
         return slower or not half._tries
 
 

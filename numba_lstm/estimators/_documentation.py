@@ -143,7 +143,7 @@ _COMPUTING = """
     dtype : {"float32", "float64"}, default="float32"
         Precision of the weights and of all arithmetic.
     n_jobs : int or None, default=None
-        Threads, at most: while fewer are faster, on a busy machine, a call takes fewer. None
+        Threads; while fewer are faster, on a busy machine, ``fit`` takes fewer. None
         means all cores (one inside a joblib worker), -1 all cores, -2 all but one. Results do
         not depend on it.
     device : {"cpu", "cuda", "auto"}, default="cpu"
