@@ -51,6 +51,13 @@ def test_stalls_now_and_then(machine):
     assert machine.taken.count(1) == 3
 
 
+def test_two_stalls_of_a_quiet_machine(machine):
+    """Some calls go to one thread, by no means as many as the stalls took time."""
+    for k in range(2000):
+        machine.call(QUIET | {2: 20e-3} if k % 200 in (150, 151) else QUIET)
+    assert 3 < machine.taken.count(1) < 0.12 * 2000
+
+
 @pytest.mark.parametrize("factor", [1.5, 3, 40])
 def test_busy_machine(machine, factor):
     """All threads are slower in every call: hardly more time than with one."""

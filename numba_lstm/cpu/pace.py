@@ -34,6 +34,10 @@ _AT_MOST, _ENOUGH, _SUSPECTED = 3.0, 4.0, 1.0
 # which is after so many calls at the least and at the most.
 _SHARE, _SOONEST, _LATEST = 0.05, 16, 1000
 
+# It is soon where the last so many calls on all threads, of which none counts for more than so
+# much, gained in sum: a quiet machine, too, stalls for a moment.
+_RECENT, _STALL = 64, 16.0
+
 # What is older, in seconds, is forgotten.
 _OLD = 1.0
 
@@ -60,8 +64,9 @@ class Pace:
         self._calls, self._left, self._before, self._last = 0, 0, 0, -math.inf
         # Seconds of a call's unit of work, on all threads and on fewer; these are tried first.
         self._all, self._fewer, self._tries = math.inf, math.inf, True
-        # A cumulative sum of what all threads lost beside fewer, and that without limits.
-        self._loss, self._lost = 0.0, 0.0
+        # A cumulative sum of what all threads lost beside fewer, and that without limits; what
+        # they lost or gained of late.
+        self._loss, self._lost, self._recent = 0.0, 0.0, 0.0
 
     def choose(self) -> int:
         """Return how many threads the next call is to take."""
@@ -102,10 +107,12 @@ class Pace:
             self._tries = self._calls < self.n_first or seconds < _LONG
         elif counts and self._fewer < math.inf:
             loss = rate / self._fewer - 1
+            self._recent += min(loss, _STALL) - self._recent / _RECENT
             self._loss = max(0.0, self._loss + min(loss, _AT_MOST))
             self._lost = self._lost + loss if self._loss else 0.0
             if self._loss >= _ENOUGH:
-                self._left = int(min(max(self._lost / _SHARE, _SOONEST), _LATEST))
+                most = _LATEST if self._recent > 0 else _SOONEST
+                self._left = int(min(max(self._lost / _SHARE, _SOONEST), most))
                 self._loss, self._lost = _SUSPECTED, 0.0
 
     def _has_tried(self) -> bool:
