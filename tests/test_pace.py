@@ -81,10 +81,11 @@ def test_it_gets_quiet_again(machine):
 
 
 def test_it_gets_busy(machine):
+    """Two short stays tell it from a stall: 19 more calls than the three which find out."""
     machine.calls(300, QUIET)
     machine.taken.clear()
     machine.calls(300, {1: 1.5e-3, 2: 10e-3})
-    assert machine.taken.count(2) < 15
+    assert machine.taken.count(2) < 20
 
 
 @pytest.mark.parametrize(

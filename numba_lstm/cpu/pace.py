@@ -34,9 +34,9 @@ _AT_MOST, _ENOUGH, _SUSPECTED = 3.0, 4.0, 1.0
 # which is after so many calls at the least and at the most.
 _SHARE, _SOONEST, _LATEST = 0.05, 16, 1000
 
-# It is soon where the last so many calls on all threads, of which none counts for more than so
-# much, gained in sum: a quiet machine, too, stalls for a moment.
-_RECENT, _STALL = 64, 16.0
+# It is soon where the last so many calls on all threads gained in sum: a quiet machine, too,
+# stalls for a moment.
+_RECENT = 128
 
 # What is older, in seconds, is forgotten.
 _OLD = 1.0
@@ -64,6 +64,8 @@ class Pace:
         self._calls, self._left, self._before, self._last = 0, 0, 0, -math.inf
         # Seconds of a call's unit of work, on all threads and on fewer; these are tried first.
         self._all, self._fewer, self._tries = math.inf, math.inf, True
+        # What calls on all threads took before, and how many they were.
+        self._spent, self._counted = 0.0, 0
         # A cumulative sum of what all threads lost beside fewer, and that without limits; what
         # they lost or gained of late.
         self._loss, self._lost, self._recent = 0.0, 0.0, 0.0
@@ -99,15 +101,17 @@ class Pace:
             if self._tries:
                 self._fewer = min(self._fewer, rate) if counts else self._fewer
                 self._tries = not self._has_tried()
+                self._recent = self._spent / self._fewer - self._counted
             elif counts:
                 self._fewer += (rate - self._fewer) / 8
             self._left = max(0, self._left - 1)
         elif counts and self._tries:
             self._all = min(self._all, rate)
+            self._spent, self._counted = self._spent + rate, self._counted + 1
             self._tries = self._calls < self.n_first or seconds < _LONG
         elif counts and self._fewer < math.inf:
             loss = rate / self._fewer - 1
-            self._recent += min(loss, _STALL) - self._recent / _RECENT
+            self._recent += loss - self._recent / _RECENT
             self._loss = max(0.0, self._loss + min(loss, _AT_MOST))
             self._lost = self._lost + loss if self._loss else 0.0
             if self._loss >= _ENOUGH:
