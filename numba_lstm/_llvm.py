@@ -27,6 +27,9 @@ def vector_bits() -> int:
 
 BITS = vector_bits()
 
+# Whether x y + z is surely rounded once: not so in Python.
+HAS_FMA = BITS > 128 and not config.DISABLE_JIT
+
 
 def llvm_real(dtype: types.Float) -> ir.Type:
     """LLVM's type of one element."""

@@ -4,12 +4,13 @@
 time (9 ns each where a loop over these takes under 1 ns), and Numba no longer
 ships SVML. Both functions here rest on one reduction,
 
-    exp(y) = 2^n (1 + p),   n = round(y / ln 2),   p = exp(y - n ln 2) - 1,
+    exp(y) = 2^n exp(r),   n = round(y / ln 2),   r = y - n ln 2,
 
-after Cody and Waite (Software Manual for the Elementary Functions, 1980), with p
-from a polynomial fitted on [-ln(2)/2, ln(2)/2] for least error (relative error
-of p below 2e-8 in float32 and 4e-17 in float64, before rounding). No branches; NaN
-passes through. All of it is for numbers and for vectors (vectors.py).
+after Cody and Waite (Software Manual for the Elementary Functions, 1980), with polynomials
+fitted on [-ln(2)/2, ln(2)/2] for least relative error: for tanh p = exp(r) - 1 (error below
+2e-8 in float32 and 4e-17 in float64, before rounding), so that nothing cancels near 0; for the
+sigmoid in float32 exp(r) itself (1.1e-7). No branches; NaN passes through. All of it is for
+numbers and for vectors (vectors.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numba import types
 from numba.extending import overload
 
 from numba_lstm._jit import helper
+from numba_lstm._llvm import HAS_FMA
 from numba_lstm.vectors import (
     at_least,
     at_most,
@@ -38,11 +40,15 @@ _f32, _f64 = np.float32, np.float64
 # low bits of the sum: shifted into the exponent's place it makes 2^n.
 _MAGIC_32, _MAGIC_64 = _f32(1.5 * 2.0**23), _f64(1.5 * 2.0**52)
 _LOG2E_32, _LOG2E_64 = _f32(1.4426950408889634), _f64(1.4426950408889634)
-# ln 2 in two parts; the first has enough trailing zeros for n * part to be exact.
+# ln 2 in two parts, of which the first has enough trailing zeros for n times it to be
+# exact. With FMA instructions nothing is rounded before the difference is: one part is then
+# enough in float32, where it happens to be within 2e-9 of ln 2.
+_LN2_32 = _f32(0.6931471805599453)
 _LN2_HI_32, _LN2_LO_32 = _f32(0.693359375), _f32(-2.1219444e-4)
 _LN2_HI_64, _LN2_LO_64 = _f64(6.93145751953125e-1), _f64(1.42860682030941723212e-6)
 
-# The coefficients of (exp(r) - 1 - r) / r^2, constant term first.
+# The coefficients of (exp(r) - 1 - r) / r^2, constant term first, for the least relative
+# error of exp(r) - 1; and for the least one of exp(r), which takes one less in float32.
 _P_32 = tuple(
     _f32(c)
     for c in (
@@ -51,6 +57,15 @@ _P_32 = tuple(
         0.04166720074895387,
         0.008366547270789764,
         0.001388251390545634,
+    )
+)
+_Q_32 = tuple(
+    _f32(c)
+    for c in (
+        0.49999230305767983,
+        0.1666711523456029,
+        0.041890332316324407,
+        0.008312514564126756,
     )
 )
 _P_64 = tuple(
@@ -70,20 +85,27 @@ _P_64 = tuple(
 )
 
 
-def _exp_parts_32(y):
-    """Return (2^n, p) of the module's formula for |y| <= 87 in float32."""
+@helper(inline=True)
+def _reduced_32(y):
+    """Return z, whose low bits hold n, and y - n ln 2, for |y| <= 87 in float32."""
     z = fma(y, _LOG2E_32, _MAGIC_32)
     n = z - _MAGIC_32
-    r = fma(-n, _LN2_LO_32, fma(-n, _LN2_HI_32, y))
+    if HAS_FMA:
+        return z, fma(-n, _LN2_32, y)
+    return z, fma(-n, _LN2_LO_32, fma(-n, _LN2_HI_32, y))
+
+
+def _expm1_parts_32(y):
+    """Return (2^n, p) of the module's formula for |y| <= 40 in float32."""
+    z, r = _reduced_32(y)
     p = fma(r, _P_32[4], _P_32[3])
     p = fma(p, r, _P_32[2])
     p = fma(p, r, _P_32[1])
     p = fma(p, r, _P_32[0])
-    p = fma(p, r * r, r)
-    return power_of_two(z), p
+    return power_of_two(z), fma(p, r * r, r)
 
 
-def _exp_parts_64(y):
+def _expm1_parts_64(y):
     """Return (2^n, p) of the module's formula for |y| <= 708 in float64."""
     z = fma(y, _LOG2E_64, _MAGIC_64)
     n = z - _MAGIC_64
@@ -97,12 +119,37 @@ def _exp_parts_64(y):
     p = fma(p, r, _P_64[2])
     p = fma(p, r, _P_64[1])
     p = fma(p, r, _P_64[0])
-    p = fma(p, r * r, r)
-    return power_of_two(z), p
+    return power_of_two(z), fma(p, r * r, r)
+
+
+def _exp_parts_32(y):
+    """Return 2^n and exp(r) for |y| <= 87 in float32."""
+    z, r = _reduced_32(y)
+    one = constant(y, 1.0)
+    p = fma(r, _Q_32[3], _Q_32[2])
+    p = fma(p, r, _Q_32[1])
+    p = fma(p, r, _Q_32[0])
+    return power_of_two(z), fma(fma(p, r, one), r, one)
+
+
+def _exp_parts_64(y):
+    """Return 2^n and exp(r) for |y| <= 708 in float64."""
+    scale, p = _expm1_parts(y)
+    return scale, p + constant(y, 1.0)
+
+
+def _expm1_parts(y: Any) -> tuple[Any, Any]:
+    return _expm1_parts_32(y) if y.dtype == np.float32 else _expm1_parts_64(y)
 
 
 def _exp_parts(y: Any) -> tuple[Any, Any]:
     return _exp_parts_32(y) if y.dtype == np.float32 else _exp_parts_64(y)
+
+
+@overload(_expm1_parts, jit_options={"forceinline": True})
+def _expm1_parts_overload(y):
+    single = getattr(y, "dtype", y) == types.float32
+    return _expm1_parts_32 if single else _expm1_parts_64
 
 
 @overload(_exp_parts, jit_options={"forceinline": True})
@@ -112,22 +159,28 @@ def _exp_parts_overload(y):
 
 
 @helper(inline=True)
+def _clipped(x):
+    bound = constant(x, 87.0, 708.0)
+    return at_least(at_most(x, bound), -bound)
+
+
+@helper(inline=True)
 def exp(x):
     """Exponential of x, clamped to |x| <= 87 (float32) or 708 (float64)."""
-    bound = constant(x, 87.0, 708.0)
-    scale, p = _exp_parts(at_least(at_most(x, bound), -bound))
-    return fma(scale, p, scale)
+    scale, p = _exp_parts(_clipped(x))
+    return scale * p
 
 
 @helper(inline=True)
 def sigmoid(x):
     """Logistic sigmoid 1 / (1 + exp(-x)), in [0, 1].
 
-    The error is at most 4 units in the last place in float32 and float64, also in
-    the negative tail down to x = -87 (float32) and -708 (float64).
+    The error is at most 4 units in the last place, also in the negative tail down to x = -708
+    in float64; in float32 down to x = -30, and at most 6 down to x = -87.
     """
     one = constant(x, 1.0)
-    return quotient(one, one + exp(-x))
+    scale, p = _exp_parts(_clipped(-x))
+    return quotient(one, fma(scale, p, one))
 
 
 @helper(inline=True)
@@ -138,6 +191,6 @@ def tanh(x):
     """
     one, two = constant(x, 1.0), constant(x, 2.0)
     limit = constant(x, 40.0)  # tanh(20) rounds to 1 in both precisions
-    scale, p = _exp_parts(at_most(two * magnitude(x), limit))
+    scale, p = _expm1_parts(at_most(two * magnitude(x), limit))
     expm1 = fma(scale, p, scale - one)  # no cancellation near 0: there scale is 1
     return copysign(quotient(expm1, expm1 + two), x)

@@ -59,7 +59,9 @@ def test_activations_over_a_dense_grid(dtype):
     assert ulps(y, np.tanh(exact)).max() <= 4
     assert np.abs(y).max() <= 1
     apply_sigmoid(x, y)
-    assert ulps(y, 1 / (1 + np.exp(-exact))).max() <= 4
+    error = ulps(y, 1 / (1 + np.exp(-exact)))
+    assert error[x >= -30].max() <= 4
+    assert error.max() <= (6 if dtype == np.float32 else 4)
     assert y.min() >= 0
     assert y.max() <= 1
 
@@ -89,7 +91,8 @@ def test_a_part_of_a_vector_leaves_its_surroundings_alone(n):
 @pytest.mark.nojit
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_activations_at_the_ends(dtype):
-    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, 0.5, -0.25], dtype)
+    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, 0.5, -0.25, np.nan], dtype)
+    x[-1:].view(np.int32 if dtype == np.float32 else np.int64)[0] += 77  # as R's NA has them
     y = np.empty_like(x)
     apply_tanh(x, y)
     np.testing.assert_allclose(y, np.tanh(x.astype(np.float64)), rtol=1e-6)
