@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from numba_lstm.backend import make_network
+from numba_lstm.backend import kept_network, make_network
 from numba_lstm.estimators.checks import check_given_times, check_X
 from numba_lstm.estimators.state import (
     public_state,
@@ -286,7 +286,7 @@ class FittedMixin:
 
     def _predict(self, X, decode, initial_state=None, return_state=False, times=None):
         """Apply a function of outputs (n, K) to all of them, sequence by sequence."""
-        prepared = self._prepare(X, times)
+        prepared = self._prepare(X, times, kept_network)
         sequences, network, theta = prepared
         state = None
         if self._masks and (initial_state is not None or return_state):
@@ -327,7 +327,7 @@ class FittedMixin:
                 out[index] = rows
         return steps if network.per_step else out
 
-    def _prepare(self, X, times=None):
+    def _prepare(self, X, times=None, make=make_network):
         if not hasattr(self, "theta_"):
             check_is_fitted(self)
         sequences, _ = check_X(self, X, reset=False)
@@ -341,7 +341,7 @@ class FittedMixin:
         if type(theta) is not np.ndarray or not theta.flags.writeable:
             # An array that joblib maps from a file is another type to Numba.
             theta = np.array(theta)
-        return sequences, self._network(vars(self)), theta
+        return sequences, self._network(vars(self), make), theta
 
     @staticmethod
     def _batches(sequences, network, kept=0):
@@ -355,12 +355,14 @@ class FittedMixin:
         for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):
             yield index, sequences.batch(index)
 
-    def _network(self, attributes: dict[str, Any]) -> BaseNetwork:
+    def _network(
+        self, attributes: dict[str, Any], make: Callable[..., BaseNetwork] = make_network
+    ) -> BaseNetwork:
         from numba_lstm.cpu.allocation import Drops
         from numba_lstm.cpu.threads import resolve_n_jobs
 
         loss, parameter = self._loss_and_parameter(attributes["_targets"])
-        return make_network(
+        return make(
             self.device,
             attributes["_layout"],
             attributes["theta_"].dtype,
