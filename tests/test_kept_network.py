@@ -8,8 +8,9 @@ from numba_lstm import LSTMRegressor
 from numba_lstm.backend import kept_network
 
 
-def test_a_kept_network_is_of_the_estimator_as_it_is(rng):
+def test_a_kept_network_is_of_the_estimator_as_it_is():
     """The next prediction sees what was set since the last one, also in place."""
+    rng = np.random.default_rng(0)
     X, y = rng.standard_normal((20, 7, 2)), rng.standard_normal(20)
     model = LSTMRegressor(hidden_size=5, max_iter=2, random_state=0).fit(X, y)
     other = LSTMRegressor(hidden_size=5, max_iter=2, random_state=1).fit(5 * X, y)
@@ -31,10 +32,9 @@ def test_a_kept_network_is_of_the_estimator_as_it_is(rng):
     assert model._network(vars(model), kept_network).n_threads == 1
 
 
-def test_a_kept_network_is_of_its_thread(rng):
-    model = LSTMRegressor(hidden_size=5, max_iter=1).fit(
-        rng.standard_normal((9, 4, 2)), np.arange(9)
-    )
+def test_a_kept_network_is_of_its_thread():
+    X = np.random.default_rng(0).standard_normal((9, 4, 2))
+    model = LSTMRegressor(hidden_size=5, max_iter=1).fit(X, X[:, 0, 0])
     found = []
 
     def make():
