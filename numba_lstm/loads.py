@@ -42,8 +42,8 @@ def load(array: np.ndarray, start: int, n: int) -> Any:
 
 
 def store(vector: Any, array: np.ndarray, start: int, n: int) -> None:
-    """Store the first ``n`` lanes of a vector; see :func:`load`."""
-    n = min(n, lanes(array))
+    """Store the first ``n`` lanes of a vector, in the array's dtype; see :func:`load`."""
+    n = min(n, vector.size)
     array.reshape(-1)[start : start + n] = vector[:n]
 
 
@@ -69,67 +69,86 @@ def _pointer(context, builder, kind, value, start):
     return builder.gep(parts_of(context, builder, kind, value)[0], [start])
 
 
+def _emit_load(builder, vector, pointer, n):
+    """Emit the load of the first n lanes of a vector."""
+    with builder.if_else(_is_whole(builder, n, vector.count)) as (all_lanes, some_lanes):
+        with all_lanes:
+            value, block = emit_load(builder, vector, pointer), builder.block
+        with some_lanes:
+            mask = first_lanes(builder, n, vector.count)
+            part, part_block = emit_load(builder, vector, pointer, mask), builder.block
+    return _either(builder, (value, block), (part, part_block))
+
+
+def _emit_store(builder, value, pointer, n):
+    """Emit the store of the first n lanes of a vector."""
+    with builder.if_else(_is_whole(builder, n, value.type.count)) as (all_lanes, some_lanes):
+        with all_lanes:
+            emit_store(builder, value, pointer)
+        with some_lanes:
+            emit_store(builder, value, pointer, first_lanes(builder, n, value.type.count))
+
+
+def _is_whole(builder, n, lanes):
+    return builder.icmp_signed(">=", n, ir.Constant(n.type, lanes))
+
+
+def _either(builder, *incoming):
+    """Emit the choice between values that come from different blocks."""
+    result = builder.phi(incoming[0][0].type)
+    for value, block in incoming:
+        result.add_incoming(value, block)
+    return result
+
+
 @lower_builtin(load, View, types.Integer, types.Integer)
 def _lower_load(context, builder, sig, args):
     vector = llvm_vector(sig.return_type.dtype)
     _check(context, builder, sig.args[0], *args, vector.count)
     pointer = _pointer(context, builder, sig.args[0], *args[:2])
-    whole = builder.icmp_signed(">=", args[2], ir.Constant(args[2].type, vector.count))
-    with builder.if_else(whole) as (all_lanes, some_lanes):
-        with all_lanes:
-            value, block = emit_load(builder, vector, pointer), builder.block
-        with some_lanes:
-            mask = first_lanes(builder, args[2], vector.count)
-            part, part_block = emit_load(builder, vector, pointer, mask), builder.block
-    result = builder.phi(vector)
-    result.add_incoming(value, block)
-    result.add_incoming(part, part_block)
-    return result
+    return _emit_load(builder, vector, pointer, args[2])
 
 
 @lower_builtin(store, Vector, View, types.Integer, types.Integer)
 def _lower_store(context, builder, sig, args):
     value, array, start, n = args
     _check(context, builder, sig.args[1], array, start, n, value.type.count)
-    pointer = _pointer(context, builder, sig.args[1], array, start)
-    whole = builder.icmp_signed(">=", n, ir.Constant(n.type, value.type.count))
-    with builder.if_else(whole) as (all_lanes, some_lanes):
-        with all_lanes:
-            emit_store(builder, value, pointer)
-        with some_lanes:
-            mask = first_lanes(builder, n, value.type.count)
-            emit_store(builder, value, pointer, mask)
+    kind = llvm_vector(sig.args[1].dtype).element
+    if value.type.element != kind:
+        value = builder.fptrunc(value, ir.VectorType(kind, value.type.count))
+    _emit_store(builder, value, _pointer(context, builder, sig.args[1], array, start), n)
     return context.get_dummy_value()
 
 
-def read_real(memory: np.ndarray, place: int, itemsize: int) -> float:
-    """Read a float32 (``itemsize`` 4) or a float64 (8) at a byte of ``memory``.
+def read_reals(memory: np.ndarray, place: int, itemsize: int, n: int) -> Any:
+    """Load ``n`` numbers, float32 (``itemsize`` 4) or float64 (8), from a byte on, in float64.
 
-    So that data in either precision reach the same compiled kernels. Bounds are not
-    checked.
+    So that data in either precision reach the same compiled kernels. As :func:`load`, but that
+    bounds are never checked.
     """
+    vector = np.zeros(BITS // 64)
+    n = min(n, vector.size)
     kind = np.float64 if itemsize == 8 else np.float32
-    return np.float64(memory[place : place + itemsize].view(kind)[0])
+    vector[:n] = memory[place : place + n * itemsize].view(kind)
+    return vector
 
 
-@type_callable(read_real)
-def _type_read_real(context):
-    return lambda memory, place, itemsize: types.float64
+@type_callable(read_reals)
+def _type_read_reals(context):
+    return lambda memory, place, itemsize, n: Vector(types.float64)
 
 
-@lower_builtin(read_real, View, types.Integer, types.Integer)
-def _lower_read_real(context, builder, sig, args):
-    memory, place, itemsize = args
+@lower_builtin(read_reals, View, types.Integer, types.Integer, types.Integer)
+def _lower_read_reals(context, builder, sig, args):
+    memory, place, itemsize, n = args
     byte = _pointer(context, builder, sig.args[0], memory, place)
-    wide, narrow = ir.DoubleType(), ir.FloatType()
+    wide = llvm_vector(types.float64)
+    narrow = ir.VectorType(ir.FloatType(), wide.count)
     is_wide = builder.icmp_signed("==", itemsize, ir.Constant(itemsize.type, 8))
     with builder.if_else(is_wide) as (double, single):
         with double:
-            value, block = builder.load(builder.bitcast(byte, wide.as_pointer())), builder.block
+            value, block = _emit_load(builder, wide, byte, n), builder.block
         with single:
-            short = builder.load(builder.bitcast(byte, narrow.as_pointer()))
+            short = _emit_load(builder, narrow, byte, n)
             longer, longer_block = builder.fpext(short, wide), builder.block
-    result = builder.phi(wide)
-    result.add_incoming(value, block)
-    result.add_incoming(longer, longer_block)
-    return result
+    return _either(builder, (value, block), (longer, longer_block))

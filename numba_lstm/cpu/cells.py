@@ -79,10 +79,7 @@ def forward_cell(theta, memory, table, cell, inputs, s, e, base, first, every_st
     for _ in range(T):
         q = p if keeps else first
         if x.size == 0:
-            for r in range(n):
-                standardise(
-                    values, itemsize, starts[s + r] + t, mean, inverse_scale, xh, q + r, x_size
-                )
+            standardise(values, itemsize, starts, s, t, mean, inverse_scale, xh, q, x_size, n)
         else:
             _copy_inputs(x, p, xh, q, n, x_size)
         _copy_state(h_0, s + continued, xh, q + continued, n - continued, x_size)

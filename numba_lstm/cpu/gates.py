@@ -8,7 +8,7 @@ from __future__ import annotations
 from numba_lstm._jit import helper
 from numba_lstm.cell import cell_backward, gates_and_cell, hypothesis
 from numba_lstm.cpu.linking import linked
-from numba_lstm.loads import lanes, load, read_real, store
+from numba_lstm.loads import lanes, load, read_reals, store
 from numba_lstm.vectors import at_least, at_most
 
 _LARGEST = 1e18
@@ -22,15 +22,21 @@ def standardised(value, mean, inverse_scale):
 
 
 @helper
-def standardise(memory, itemsize, source, mean, inverse_scale, xh, row, x_size):
-    """Write row ``source`` of the inputs, and the bias's one if any, into a row of xh."""
-    F = mean.size
-    first = source * F * itemsize
-    for j in range(F):
-        value = read_real(memory, first + j * itemsize, itemsize)
-        xh[row, j] = standardised(value, mean[j], inverse_scale[j])
+def standardise(memory, itemsize, starts, s, t, mean, inverse_scale, xh, row, x_size, n):
+    """Write inputs of n sequences from s on, and the bias's one if any, into rows of xh.
+
+    Of their steps t, to rows from ``row`` on.
+    """
+    F, R = mean.size, xh.shape[1]
+    for j in range(0, F, lanes(mean)):
+        m, scale = load(mean, j, F - j), load(inverse_scale, j, F - j)
+        for r in range(n):
+            place = ((starts[s + r] + t) * F + j) * itemsize
+            value = read_reals(memory, place, itemsize, F - j)
+            store(standardised(value, m, scale), xh, (row + r) * R + j, F - j)
     if x_size > F:
-        xh[row, F] = 1
+        for r in range(row, row + n):
+            xh[r, F] = 1
 
 
 @helper(inline=True)
