@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from numba_lstm.estimators import class_predictions
 from numba_lstm.estimators._documentation import documented
 from numba_lstm.estimators.base import BaseLSTM
 from numba_lstm.estimators.checks import trains_in_batches
+from numba_lstm.estimators.class_weights import weights_by_class
 from numba_lstm.estimators.labels import check_labels, flat_labels, known_classes
 from numba_lstm.estimators.targets import Targets, check_weights
 from numba_lstm.inputs import check_sequences
@@ -269,13 +269,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         continued = hasattr(self, "theta_")
         reference = None
         if classes is not None:
-            labels = np.unique(np.asarray(classes))
-            if continued and not np.array_equal(labels, self.classes_):
-                raise ValueError(
-                    f"classes={labels.tolist()} differs from the classes of the first call, "
-                    f"{self.classes_.tolist()}. Leave it out, or start with a clone."
-                )
-            reference = known_classes(labels, y, self.return_sequences)
+            earlier = self.classes_ if continued else None
+            reference = known_classes(classes, y, self.return_sequences, earlier)
         self._fit(
             *(X, y, sample_weight, times, (None, None, None, None)),
             continued=continued,
@@ -370,8 +365,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If X is not like the X that the estimator was fitted on.
         """
         check_is_fitted(self)
-        decode = log_expit if self._targets.multilabel else _log_probabilities
-        return self._predict(X, decode, times=times)
+        return self._predict(X, self._decode_log_proba, times=times)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, times: Any = None) -> float:
         """Accuracy of the predictions.
@@ -397,7 +391,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         found = self.predict(X, times=times)
         if not self._targets.per_step:
             with np.errstate(invalid="ignore"):  # it casts infinity before it refuses it
-                return _accuracy(y, found, sample_weight)
+                return class_predictions.accuracy(y, found, sample_weight)
         predicted = np.concatenate(list(found))
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that
         weight = check_weights(sample_weight, len(sequences), "sample_weight")
@@ -409,15 +403,16 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             truth = truth[known]
         else:
             truth, known = flat_labels(y, sequences, True)
-        return _accuracy(truth, predicted[known], weight[known])
+        return class_predictions.accuracy(truth, predicted[known], weight[known])
 
     def _decode(self, out: np.ndarray) -> np.ndarray:
-        if self._targets.multilabel:
-            return (out > 0).astype(np.int64)
-        return self.classes_[_log_probabilities(out).argmax(axis=1)]
+        return class_predictions.labels(out, self.classes_, self._targets.multilabel)
 
     def _decode_proba(self, out: np.ndarray) -> np.ndarray:
-        return expit(out) if self._targets.multilabel else _probabilities(out)
+        return class_predictions.probabilities(out, self._targets.multilabel)
+
+    def _decode_log_proba(self, out: np.ndarray) -> np.ndarray:
+        return class_predictions.log_probabilities(out, self._targets.multilabel)
 
     def _check_targets(
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"
@@ -434,59 +429,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     def _class_weight(
         self, targets: Targets, training: Dataset, classes_known: bool
     ) -> np.ndarray | None:
-        if targets.multilabel:
-            if self.class_weight is None:
-                return None
-            raise ValueError(
-                f"class_weight={self.class_weight!r} is for classes that exclude one another, "
-                "and y may have several labels at once. Leave it out."
-            )
-        classes = np.asarray(targets.classes)
-        codes, weight = training.all_targets(np.dtype(np.float64))
-        present = np.bincount(codes[:, 0].astype(np.int64), weight, minlength=len(classes))
-        if not classes_known and np.count_nonzero(present) < 2:
-            raise ValueError(
-                "Only one class has a sample_weight above zero in the training part: "
-                f"{classes[present > 0].tolist()}. Give weight to sequences of another class."
-            )
-        if self.class_weight is None:
-            return None
-        if self.class_weight == "balanced":
-            # scikit-learn's rule, with weights in the place of counts.
-            return 1.0 / np.where(present > 0, len(classes) * present, 1.0)
-        by_class = compute_class_weight(self.class_weight, classes=classes, y=classes)
-        if not (np.isfinite(by_class).all() and (by_class >= 0).all() and (by_class @ present)):
-            raise ValueError(
-                f"class_weight={self.class_weight!r}: weights must be finite and at least 0, and "
-                "one of them above 0."
-            )
-        return by_class
+        return weights_by_class(self.class_weight, targets, training, classes_known)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = True
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def _probabilities(out: np.ndarray, softmax: Any = softmax, sigmoid: Any = expit) -> np.ndarray:
-    """Probabilities (n, n_classes) from outputs (n, K): K is 1 for two classes."""
-    if out.shape[1] > 1:
-        return softmax(out, axis=1)
-    return np.hstack([sigmoid(-out), sigmoid(out)])
-
-
-def _accuracy(truth, predicted, weight):
-    """Weighted share of right labels."""
-    from sklearn.metrics import accuracy_score
-
-    try:
-        return accuracy_score(truth, predicted, sample_weight=weight)
-    except ZeroDivisionError as error:
-        raise ValueError(
-            "The weights of what is to be scored sum to zero, so that there is no mean of it."
-        ) from error
-
-
-def _log_probabilities(out: np.ndarray) -> np.ndarray:
-    return _probabilities(out, log_softmax, log_expit)

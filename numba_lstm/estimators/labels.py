@@ -101,7 +101,9 @@ def check_labels(
     return Targets(values, n_outputs, False, per_step, found)
 
 
-def known_classes(classes: Any, y: Any, per_step: bool) -> Targets:
+def known_classes(
+    classes: Any, y: Any, per_step: bool, earlier: np.ndarray | None = None
+) -> Targets:
     """Return what targets must be like whose classes are told beforehand.
 
     Parameters
@@ -110,6 +112,8 @@ def known_classes(classes: Any, y: Any, per_step: bool) -> Targets:
         All labels that will ever come; 0 to K - 1 where y has a column for each.
     y, per_step
         As in :func:`check_labels`.
+    earlier : ndarray of shape (n_classes,), optional
+        The classes of an earlier call, which these must be.
 
     Returns
     -------
@@ -119,9 +123,15 @@ def known_classes(classes: Any, y: Any, per_step: bool) -> Targets:
     Raises
     ------
     ValueError
-        If y has a column for each label, and the classes are not the columns' numbers.
+        If the classes are others than before, or y has a column for each label and they are
+        not the columns' numbers.
     """
     labels = np.unique(np.asarray(classes))
+    if earlier is not None and not np.array_equal(labels, earlier):
+        raise ValueError(
+            f"classes={labels.tolist()} differs from the classes of the first call, "
+            f"{earlier.tolist()}. Leave it out, or start with a clone."
+        )
     several = _is_indicator(y, per_step)
     if several and not np.array_equal(labels, np.arange(len(labels))):
         raise ValueError(

@@ -1,0 +1,97 @@
+"""What counts in the loss, and how much: weights, and steps without a target."""
+
+import numpy as np
+import pytest
+from quick_models import RAGGED, N, X, Y, classifier, regressor
+
+rng = np.random.default_rng(5)
+X_STEPS = rng.standard_normal((20, 6, 2))
+Y_STEPS = np.cumsum(X_STEPS, axis=1)
+KNOWN = rng.random((20, 6)) < 0.6
+
+
+@pytest.mark.nojit
+def test_sample_weights_of_whole_numbers_repeat():
+    weight = np.arange(N) % 3
+    options = {"dtype": "float64", "batch_size": 100}
+    weighted = regressor(**options).fit(RAGGED, Y, sample_weight=weight)
+    repeated = [x for x, w in zip(RAGGED, weight, strict=True) for _ in range(w)]
+    same = regressor(**options).fit(repeated, np.repeat(Y, weight))
+    np.testing.assert_allclose(weighted.predict(RAGGED), same.predict(RAGGED), rtol=1e-7)
+    assert weighted.loss_curve_ == pytest.approx(same.loss_curve_)
+    np.testing.assert_array_equal(
+        regressor().fit(X, Y, sample_weight=3.0).theta_, regressor().fit(X, Y).theta_
+    )
+
+
+@pytest.mark.nojit
+def test_class_weights():
+    rare = np.arange(N) < 4
+    plain, balanced = (
+        classifier(class_weight=w, max_iter=20).fit(X, rare) for w in (None, "balanced")
+    )
+    assert balanced.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
+    by_class = classifier(class_weight={False: 1.0, True: 5.0}, standardize=False)
+    by_sample = classifier(standardize=False)
+    by_class.fit(X, rare)
+    by_sample.fit(X, rare, sample_weight=np.where(rare, 5.0, 1.0))
+    assert by_class.loss_curve_ == pytest.approx(by_sample.loss_curve_, rel=1e-4)
+
+
+@pytest.mark.nojit
+def test_balanced_classes_count_by_weight():
+    rare, weight = np.arange(N) < 8, np.ones(N)
+    weight[4:8] = 0
+    kept = weight > 0
+    options = {"class_weight": "balanced", "dtype": "float64", "batch_size": N}
+    model = classifier(**options).fit(X, rare, sample_weight=weight)
+    same = classifier(**options).fit(X[kept], rare[kept])
+    np.testing.assert_allclose(model.predict_proba(X), same.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_steps_without_a_target_count_for_nothing(columns):
+    """Neither in the standardisation nor in the score."""
+    y = np.where(KNOWN[..., np.newaxis], Y_STEPS[..., :columns], np.nan)
+    model = regressor(return_sequences=True, max_iter=3).fit(X_STEPS, y)
+    known = y[KNOWN]
+    np.testing.assert_allclose(model.target_mean_, known.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(model.target_scale_, known.std(axis=0), rtol=1e-6)
+    residual = ((known - model.predict(X_STEPS)[KNOWN]) ** 2).sum(axis=0)
+    expected = 1 - residual / ((known - known.mean(axis=0)) ** 2).sum(axis=0)
+    assert model.score(X_STEPS, y) == pytest.approx(expected.mean())
+
+
+def test_only_the_last_step_known_is_many_to_one():
+    y = np.full((20, 6), np.nan)
+    y[:, -1] = Y_STEPS[:, -1, 0]
+    steps = regressor(return_sequences=True, max_iter=4, dtype="float64").fit(X_STEPS, y)
+    last = regressor(max_iter=4, dtype="float64").fit(X_STEPS, y[:, -1])
+    np.testing.assert_allclose(steps.predict(X_STEPS)[:, -1], last.predict(X_STEPS), rtol=1e-6)
+
+
+def test_missing_targets_that_make_no_sense():
+    y = Y_STEPS.copy()
+    y[3, 2, 0] = np.nan
+    with pytest.raises(ValueError, match="some outputs of sequence 3, time step 2"):
+        regressor(return_sequences=True).fit(X_STEPS, y)
+    with pytest.raises(ValueError, match="NaN at every time step"):
+        regressor(return_sequences=True).fit(X_STEPS, y * np.nan)
+    y[3, 2] = np.inf
+    with pytest.raises(ValueError, match="infinity: sequence 3, time step 2"):
+        regressor(return_sequences=True).fit(X_STEPS, y)
+    with pytest.raises(ValueError, match="NaN"):
+        regressor().fit(X_STEPS, np.where(np.arange(20) == 3, np.nan, y[:, 0, 1]))
+
+
+def test_targets_known_where_nothing_counts():
+    y = np.full((20, 6), np.nan)
+    y[0] = 1.0
+    weight = np.r_[0.0, np.ones(19)]
+    for options in ({}, {"standardize": False}):
+        with pytest.raises(ValueError, match="All weights are zero"):
+            regressor(return_sequences=True, **options).fit(X_STEPS, y, sample_weight=weight)
+    for seed in range(4):
+        stopping = regressor(return_sequences=True, early_stopping=True, random_state=seed)
+        with pytest.raises(ValueError, match="no target with a weight"):
+            stopping.fit(X_STEPS, y)
