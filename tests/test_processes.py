@@ -175,6 +175,7 @@ import numpy as np
 from numba_lstm import LSTMRegressor
 from numba_lstm.training.optimizers import Optimizer
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 rng = np.random.default_rng(0)
 X = rng.standard_normal((256, 20, 2)).astype("float32")
 y = X[:, -1, 0]
