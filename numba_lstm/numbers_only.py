@@ -35,7 +35,7 @@ def as_numbers(X: Any, name: str, **options: Any) -> np.ndarray:
     Parameters
     ----------
     X : array-like
-        Numbers; of objects such as can be made float64.
+        Numbers; of objects such as can be made float64. What is masked becomes NaN.
     name : str
         What to call X in messages.
     **options
@@ -53,6 +53,9 @@ def as_numbers(X: Any, name: str, **options: Any) -> np.ndarray:
     ValueError
         If it holds text, or is no rectangular array.
     """
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X) and X.dtype.kind in "fiub":
+        # What is masked is no number: NaN is what the checks and missing="mask" know.
+        X = X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
     if hasattr(X, "columns") and not hasattr(X, "iloc"):
         # Polars would make numbers of dates, and say nothing. Pandas' frames raise below.
         _refuse(_culprits(X, name, by_dtype=True), name)

@@ -297,8 +297,20 @@ def initialise(
     -------
     ndarray of shape (layout.size,)
         The new theta.
+
+    Raises
+    ------
+    MemoryError
+        If there is no room for it.
     """
-    theta = np.zeros(layout.size, dtype)
+    try:
+        theta = np.zeros(layout.size, dtype)
+    except (MemoryError, ValueError) as error:  # ValueError: beyond all addresses
+        size = layout.size * np.dtype(dtype).itemsize / 1e9
+        raise MemoryError(
+            f"The network would have {layout.size:,} weights, {size:,.0f} GB, for which there is "
+            "no memory. Take a smaller hidden_size, or fewer layers."
+        ) from error
     views = layout.views(theta)
     for k, (_, _, F, H, P, _) in enumerate(layout.cells):
         W = views[k, "W"]

@@ -174,6 +174,10 @@ class Stream:
     def _checked(self, x, time):
         """Return inputs as the kernel takes them, from whatever may be given."""
         given, shape = np.asarray(x), self._shape
+        if given.ndim == 0 and given.dtype.kind not in "fiub":
+            raise TypeError(
+                f"x is a {type(x).__name__}; a step of this stream needs {shape} numbers."
+            )
         if given.shape != shape and (shape[-1] > 1 or given.shape != shape[:-1]):
             raise ValueError(
                 f"x has shape {given.shape}, but a step of this stream needs {shape}."

@@ -110,7 +110,7 @@ def as_times(values: Any, name: str) -> np.ndarray:
     if moments.dtype.kind not in "fiu":
         raise TypeError(
             f"{name} has dtype {moments.dtype}: neither numbers nor dates. Text becomes dates by "
-            "numpy.array(times, 'datetime64[s]') or pandas.to_datetime."
+            "numpy.array(times, 'datetime64[s]') or pandas.to_datetime, periods by to_timestamp()."
         )
     return moments.astype(np.longdouble)  # which holds 64-bit integers as they are
 

@@ -273,3 +273,50 @@ def test_a_score_of_nothing_is_refused():
     # scikit-learn 1.9 says so itself.
     with pytest.raises(ValueError, match="zero"):
         model.score(X, np.arange(len(X)) % 2, sample_weight=np.zeros(len(X)))
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "message"),
+    [
+        ({"a": X}, TypeError, r"X is a dict; pass .* list\(X.values\(\)\)"),
+        ((x for x in X), TypeError, r"X is a generator; pass .* list\(X\)"),
+        ([X[0], sparse.csr_array(X[1])], TypeError, r"X\[1\] is a sparse csr_array"),
+        (np.ma.masked_array(X, X > 2), ValueError, "Input X contains NaN: sequence"),
+    ],
+    ids=["dict", "generator", "list of sparse", "masked"],
+)
+def test_other_things_than_arrays(bad, kind, message):
+    with pytest.raises(kind, match=message):
+        small().fit(bad, Y)
+
+
+def test_messages_about_validation_data_name_these():
+    nothing = np.full(12, np.nan)
+    with pytest.raises(ValueError, match="y_val contains NaN.* out of X_val and y_val"):
+        small().fit(X, Y, X_val=X, y_val=nothing)
+    with pytest.raises(ValueError, match="12 sequences in X_val, but 3 targets in y_val"):
+        small().fit(X, Y, X_val=X, y_val=Y[:3])
+    ragged, y, model = per_step()
+    with pytest.raises(ValueError, match="sequence 2 of X_val has 4 time steps"):
+        model.fit(ragged, y, X_val=ragged, y_val=[*y[:2], y[2][:3], *y[3:]])
+
+
+def test_a_score_says_which_target_is_missing():
+    y = Y.copy()
+    y[7] = np.nan
+    with pytest.raises(ValueError, match="Input y contains NaN: target 7"):
+        small().fit(X, Y).score(X, y)
+
+
+def test_a_network_beyond_all_memory():
+    for hidden_size, weights in ((10**9, "4,000,000"), (10**6, "4,000,01")):
+        model = small().set_params(hidden_size=hidden_size)
+        with pytest.raises(MemoryError, match=rf"would have {weights}.* smaller hidden_size"):
+            model.fit(X, Y)
+        assert not hasattr(model, "theta_")
+
+
+def test_partial_fit_of_another_network():
+    model = small().fit(X, Y).set_params(hidden_size=3)
+    with pytest.raises(ValueError, match="Fit anew, with warm_start=False, or clone it"):
+        model.partial_fit(X, Y)

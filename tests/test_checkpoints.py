@@ -197,10 +197,10 @@ def test_files_with_other_content_are_refused(left, data):
 def test_checkpoints_of_other_fits_are_refused(left):
     refused(left, "hidden_size=4, this one hidden_size=5", hidden_size=5)
     refused(left, "random_state=3, this one random_state=4", random_state=4)
-    refused(left, "another data", y=Y + 1)
+    refused(left, "not of the same data", y=Y + 1)
     other = X.copy()
     other[3, 4, 1] += 1e-6
-    refused(left, "another data", X=other)
+    refused(left, "not of the same data", X=other)
 
 
 @pytest.mark.parametrize("case", ["plain", "early stopping", "plateau", "stateful"])

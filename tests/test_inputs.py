@@ -9,6 +9,7 @@ from sklearn.utils.validation import _get_feature_names
 from small_inputs import X, Y, per_step, small
 
 from numba_lstm.inputs import check_sequences
+from numba_lstm.numbers_only import as_numbers
 
 pytestmark = pytest.mark.nojit
 
@@ -168,3 +169,39 @@ def test_names_of_frames_in_a_list():
         model.predict([frame[["heat", "load"]] for frame in frames])
     with pytest.raises(ValueError, match=r"X\[1\] has the columns .* same order"):
         small().fit([frames[0], frames[1][["heat", "load"]], *frames[2:]], Y)
+
+
+def test_what_is_masked_is_missing():
+    masked = np.ma.masked_array(X, X > 1)
+    filled = np.where(X > 1, np.nan, X).astype(X.dtype)
+    for given, same in ((masked, filled), (list(masked), list(filled))):
+        models = [small(missing="mask").fit(x, Y) for x in (given, same)]
+        np.testing.assert_array_equal(models[0].theta_, models[1].theta_)
+        np.testing.assert_array_equal(models[0].predict(given), models[0].predict(same))
+    whole = np.ma.masked_array(np.arange(24).reshape(12, 2), [[False, False], [False, True]] * 6)
+    assert np.isnan(as_numbers(whole, "X")).sum() == 6
+    targets = np.ma.masked_array(X[:, :, 0], X[:, :, 1] > 0)
+    models = [small(return_sequences=True).fit(X, y) for y in (targets, targets.filled(np.nan))]
+    np.testing.assert_array_equal(models[0].theta_, models[1].theta_)
+
+
+def test_frames_in_a_list_of_other_columns():
+    """Numbers of any kind are read at once; whatever else is there takes the longer way."""
+    frames = [pd.DataFrame(np.round(x), columns=["a", "b"]) for x in X]
+    expected = small().fit([np.round(x) for x in X], Y).predict([np.round(x) for x in X])
+    for kind in ("float32", "int8", "Int64"):
+        given = [frame.astype(kind) for frame in frames]
+        np.testing.assert_allclose(small().fit(given, Y).predict(given), expected, rtol=1e-6)
+    mixed = [frame.astype({"a": "int64"}) for frame in frames]
+    np.testing.assert_allclose(small().fit(mixed, Y).predict(mixed), expected, rtol=1e-6)
+    flags = [frame > 0 for frame in frames]
+    assert small().fit(flags, Y).n_features_in_ == 2
+    with pytest.raises(TypeError, match="column 'b'"):
+        small().fit([f.assign(b=pd.Timestamp("2024-01-01")) for f in frames], Y)
+
+
+def test_a_buffer():
+    table = np.ascontiguousarray(X[:, :, 0])
+    np.testing.assert_array_equal(
+        small().fit(memoryview(table), Y).theta_, small().fit(table, Y).theta_
+    )

@@ -3,14 +3,20 @@
 import numpy as np
 import pytest
 import sklearn
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import StackingRegressor, VotingRegressor
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
     TimeSeriesSplit,
+    TunedThresholdClassifierCV,
     cross_val_predict,
     cross_val_score,
     cross_validate,
 )
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -97,3 +103,26 @@ def test_routed_sample_weight():
         cross_validate(model, ARRAY, SUM, cv=3, params={"sample_weight": weight})
     direct = LSTMRegressor(**FAST).fit(ARRAY, SUM, sample_weight=weight)
     np.testing.assert_array_equal(pipeline[-1].theta_, direct.theta_)
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "y"),
+    [
+        (VotingRegressor([("a", LSTMRegressor(**FAST)), ("b", LSTMRegressor(**FAST))]), SUM),
+        (StackingRegressor([("a", LSTMRegressor(**FAST))], Ridge(), cv=2), SUM),
+        (
+            TransformedTargetRegressor(
+                LSTMRegressor(**FAST), func=np.sinh, inverse_func=np.arcsinh
+            ),
+            SUM,
+        ),
+        (MultiOutputRegressor(LSTMRegressor(**FAST)), np.stack([SUM, -SUM], axis=1)),
+        (CalibratedClassifierCV(LSTMClassifier(**FAST), cv=2), SUM > 0),
+        (TunedThresholdClassifierCV(LSTMClassifier(**FAST), cv=2), SUM > 0),
+        (OneVsRestClassifier(LSTMClassifier(**FAST)), np.digitize(SUM, [-1, 1])),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_takes_three_dimensions(wrapped, y):
+    """The guide names these; that they let X through is scikit-learn's business."""
+    assert wrapped.fit(ARRAY, y).predict(ARRAY).shape == y.shape

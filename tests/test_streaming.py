@@ -123,6 +123,9 @@ def test_wrong_steps_are_refused_and_change_nothing():
         (np.array([1.0, np.inf, 0]), ValueError),
         (np.array(["a", "b", "c"]), TypeError),
         (np.array([1j, 0, 0]), TypeError),
+        ("abc", TypeError),
+        (None, TypeError),
+        ({"a": 1.0}, TypeError),
     ):
         with pytest.raises(error, match=r"^x "):
             stream.step(wrong)

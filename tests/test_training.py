@@ -134,9 +134,10 @@ def test_divergence_after_some_epochs(rate, least):
     """At the greater rate no product of two weights would be finite after one step."""
     model = regressor(learning_rate_init=rate, clip_norm=None, solver="sgd", batch_size=N)
     model.set_params(standardize=False, max_iter=100)
-    with pytest.warns(ConvergenceWarning, match="diverged"):
+    with pytest.warns(ConvergenceWarning, match="diverged") as caught:
         model.fit(X, Y)
     assert least <= model.n_iter_ < 100
+    assert ("Nothing was learned" in str(caught[0].message)) == (model.n_iter_ == 0)
     assert model.score(X, Y) > -1
 
 

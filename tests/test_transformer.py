@@ -125,6 +125,22 @@ def test_features_for_other_models():
     assert cross_val_score(LogisticRegression(max_iter=500), codes, slow, cv=3).mean() > 0.85
 
 
+def test_validation_data():
+    options = {"max_iter": 40, "early_stopping": True, "n_iter_no_change": 3}
+    for y, y_val in ((Y[:40], Y[40:]), (None, None)):
+        model = LSTMTransformer(network(**options))
+        model.fit(X[:40], y, X_val=X[40:], y_val=y_val)
+        assert len(model.estimator_.validation_scores_) == model.estimator_.n_iter_
+        given = {"X_val": X[40:], "y_val": y_val}
+        watched = LSTMTransformer(network(max_iter=3)).fit(X[:40], y, **given)
+        alone = LSTMTransformer(network(max_iter=3)).fit(X[:40], y)
+        np.testing.assert_array_equal(watched.transform(X), alone.transform(X))
+    with pytest.raises(ValueError, match="X_val has 1 features, and X has"):
+        LSTMTransformer(network()).fit(X, X_val=X[:, :, :1])
+    with pytest.raises(ValueError, match="X_val was given without y_val"):
+        LSTMTransformer(network()).fit(X, Y, X_val=X)
+
+
 def test_series_of_sequences():
     series = pd.Series(RAGGED, index=np.arange(100, 160))
     model = LSTMTransformer(network()).fit(series)

@@ -57,7 +57,7 @@ def check_parameters(estimator: Any, continued: bool) -> np.dtype:
     if continued and estimator.return_sequences != estimator._targets.per_step:
         raise ValueError(
             f"The estimator was fitted with return_sequences={estimator._targets.per_step} and "
-            "cannot go on with another value. Set warm_start=False or clone it."
+            "cannot go on with another value. Fit anew, with warm_start=False, or clone it."
         )
     return dtype
 
@@ -89,7 +89,7 @@ def _check_unchanged(estimator, asked, dtype):
     if (estimator.missing == "mask") != estimator._masks:
         raise ValueError(
             f"The estimator was fitted with missing={'mask' if estimator._masks else 'error'!r} "
-            f"and cannot go on with {estimator.missing!r}. Set warm_start=False or clone it."
+            f"and cannot go on with {estimator.missing!r}. Fit anew, with warm_start=False, or clone it."
         )
     fitted = estimator._layout
     asked = asked._replace(
@@ -99,7 +99,7 @@ def _check_unchanged(estimator, asked, dtype):
         return
     raise ValueError(
         f"The estimator was fitted with {_describe(fitted, estimator.theta_.dtype)} and cannot "
-        f"go on with {_describe(asked, dtype)}. Set warm_start=False or clone it."
+        f"go on with {_describe(asked, dtype)}. Fit anew, with warm_start=False, or clone it."
     )
 
 

@@ -327,7 +327,7 @@ class FittedMixin:
                 out[index] = rows
         return steps if network.per_step else out
 
-    def _prepare(self, X, times=None, make=make_network):
+    def _prepare(self, X, times=None, make=None):
         if not hasattr(self, "theta_"):
             check_is_fitted(self)
         sequences, _ = check_X(self, X, reset=False)
@@ -356,13 +356,13 @@ class FittedMixin:
             yield index, sequences.batch(index)
 
     def _network(
-        self, attributes: dict[str, Any], make: Callable[..., BaseNetwork] = make_network
+        self, attributes: dict[str, Any], make: Callable[..., BaseNetwork] | None = None
     ) -> BaseNetwork:
         from numba_lstm.cpu.allocation import Drops
         from numba_lstm.cpu.threads import resolve_n_jobs
 
         loss, parameter = self._loss_and_parameter(attributes["_targets"])
-        return make(
+        return (make or make_network)(
             self.device,
             attributes["_layout"],
             attributes["theta_"].dtype,

@@ -88,7 +88,9 @@ class Job:
             found = hashlib.blake2b(self._attributes["theta_"].tobytes())
             for data in parts:
                 data.hash_into(found)
-            self._checkpoint.claim({"data or other first weights": found.hexdigest()})
+            self._checkpoint.claim(
+                {"data (in the same dtype) and first weights": found.hexdigest()}
+            )
 
     def train(self, on_batch: Callable[[], None] = lambda: None) -> History:
         """Train, in whatever thread.

@@ -331,7 +331,12 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
         found = self.predict(X, times=times)
         if not self._targets.per_step:
-            return r2_score(y, found, sample_weight=sample_weight)
+            try:
+                return r2_score(y, found, sample_weight=sample_weight)
+            except ValueError:
+                # Which says more: that the target of sequence 3 is NaN, say.
+                self._check_targets(y, check_sequences(X, allow_nan=True), self._targets)
+                raise
         predicted = check_sequences(found, name="predictions")
         targets = self._check_targets(y, check_sequences(X, allow_nan=True), self._targets).values
         weight = check_weights(sample_weight, len(predicted), "sample_weight")

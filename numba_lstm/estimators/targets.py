@@ -60,13 +60,19 @@ class Targets:
         return self.values[:, 0] if one_class else None
 
 
+def _inputs_of(name):
+    """What the inputs are called whose targets are called ``name``."""
+    return "X_val" if name.endswith("_val") else "X"
+
+
 def check_length(y: Any, n: int, name: str) -> None:
     """Check that there is a target for each of n sequences."""
     if y is None:
         raise ValueError(f"This requires y to be passed, but the target {name} is None.")
     if _num_samples(y) != n:
         raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: {n} sequences in X, "
+            f"Found input variables with inconsistent numbers of samples: {n} sequences in "
+            f"{_inputs_of(name)}, "
             f"but {_num_samples(y)} targets in {name}."
         )
 
@@ -86,7 +92,8 @@ def check_steps(targets: Sequences, sequences: Sequences, name: str) -> None:
     if len(different):
         i = different[0]
         raise ValueError(
-            f"With return_sequences=True every time step needs a target: sequence {i} of X has "
+            f"With return_sequences=True every time step needs a target: sequence {i} of "
+            f"{_inputs_of(name)} has "
             f"{sequences.lengths[i]} time steps, but {name}[{i}] has {targets.lengths[i]}."
         )
 
@@ -180,8 +187,8 @@ def check_values(
             found = "NaN" if np.isnan(values[row, column]) else "infinity"
             raise ValueError(
                 f"Input {name} contains {found}: target {row}"
-                f"{f', output {column}' if y.ndim > 1 else ''}. Leave such sequences out of X "
-                "and y."
+                f"{f', output {column}' if y.ndim > 1 else ''}. Leave such sequences out of "
+                f"{_inputs_of(name)} and {name}."
             )
         targets = Targets(values, values.shape[1], y.ndim > 1, False)
     if reference is not None and targets.n_outputs != reference.n_outputs:

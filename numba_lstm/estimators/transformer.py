@@ -16,6 +16,7 @@ from numba_lstm.estimators.checks import check_X
 from numba_lstm.estimators.classifier import LSTMClassifier
 from numba_lstm.estimators.pickling import PicklingMixin
 from numba_lstm.estimators.regressor import LSTMRegressor
+from numba_lstm.inputs import check_sequences
 
 
 class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
@@ -97,7 +98,16 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         self.layer = layer
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> LSTMTransformer:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> LSTMTransformer:
         """Train the network.
 
         Parameters
@@ -108,6 +118,9 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
             Targets, as the estimator takes them; None for an autoencoder.
         sample_weight : array-like of shape (N,), default=None
             Weights of the sequences.
+        X_val, y_val, sample_weight_val : like X, y and sample_weight, default=None
+            Data for the validation score, as the estimator takes them; an autoencoder needs
+            no y_val.
 
         Returns
         -------
@@ -135,10 +148,16 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         sequences, attributes = check_X(self, X, reset=True)
         if learns_alone:
             estimator.set_params(return_sequences=True)
-            given, told = autoencoding.two_phases(sequences)
-            estimator.fit(given, told, sample_weight)
-        else:
-            estimator.fit(X, y, sample_weight)
+            X, y = autoencoding.two_phases(sequences)
+            if X_val is not None:
+                held_out = check_sequences(X_val, name="X_val", allow_nan=self.missing == "mask")
+                if held_out.n_inputs != sequences.n_inputs:
+                    raise ValueError(
+                        f"X_val has {held_out.n_inputs} features, and X has {sequences.n_inputs}."
+                    )
+                X_val, y_val = autoencoding.two_phases(held_out)
+        validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        estimator.fit(X, y, sample_weight, **validation)
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(attributes)
         self.estimator_, self.is_autoencoder_ = estimator, learns_alone

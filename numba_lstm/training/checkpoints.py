@@ -100,7 +100,7 @@ class Checkpoint:
         for name, value in identity.items():
             if found is not None and found.get(name) != value:
                 before = found.get(name)
-                what = f"it has another {name}"
+                what = f"it is not of the same {name}"
                 if isinstance(value, dict) and isinstance(before, dict):
                     key = next(k for k in {**value, **before} if value.get(k) != before.get(k))
                     what = f"it has {key}={before.get(key)}, this one {key}={value.get(key)}"
@@ -168,7 +168,15 @@ class Checkpoint:
         payload = buffer.getvalue()
         digest = hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest()
         beside = self._path.with_name(self._path.name + ".part")
-        replace_file(self._path, (_MAGIC, digest, payload), beside)
+        try:
+            replace_file(self._path, (_MAGIC, digest, payload), beside)
+        except FileNotFoundError as error:
+            if not self._path.parent.exists():
+                raise
+            raise RuntimeError(
+                f"Another fit writes its checkpoint to {self._path}, too, at this very time. Give "
+                "each fit a file of its own; a search over parameters needs none (checkpoint=None)."
+            ) from error
         self._last = time.monotonic()
 
     def remove(self) -> None:

@@ -87,6 +87,13 @@ _REMEMBERED = [
 _OF_THE_OPTIMIZER = "n_steps", "first_moment", "second_moment"
 
 
+def what_is_kept(unit: str, history: History) -> str:
+    """Say what weights a training that diverged ends with."""
+    if history.loss_curve:
+        return f"The weights of the {unit} before are kept."
+    return "Nothing was learned: the weights are those that the fit began with."
+
+
 def report(epoch, max_iter, history, seconds):
     """Print a line about an epoch that has ended."""
     line = f"epoch {epoch + 1:>{len(str(max_iter))}}/{max_iter}  loss {history.loss_curve[-1]:.5f}"

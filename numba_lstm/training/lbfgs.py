@@ -14,7 +14,7 @@ from scipy.optimize import OptimizeResult, minimize
 from threadpoolctl import threadpool_limits
 
 from numba_lstm.training.data import Dataset
-from numba_lstm.training.history import History, report
+from numba_lstm.training.history import History, report, what_is_kept
 from numba_lstm.training.loop import is_sound, loss_of_constant, mean_loss, skill_score
 from numba_lstm.training.penalised import PenalisedLoss
 
@@ -154,8 +154,8 @@ def train_by_lbfgs(
         history.diverged = True
         history.warning = (
             f"Training diverged in iteration {len(history.loss_curve) + 1}: the loss or its "
-            "gradient is no longer finite. The weights of the iteration before are kept. "
-            "Try standardize=True."
+            f"gradient is no longer finite. {what_is_kept('iteration', history)} "
+            "Try a smaller alpha, or standardize=True."
         )
     else:
         if found.status == 2 and not told_to_stop:

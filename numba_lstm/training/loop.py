@@ -14,7 +14,7 @@ from numba_lstm.losses import all_losses, null_output
 from numba_lstm.training.checkpoints import Checkpoint
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.epochs import make_epochs
-from numba_lstm.training.history import History, report
+from numba_lstm.training.history import History, report, what_is_kept
 from numba_lstm.training.optimizers import Optimizer
 from numba_lstm.training.schedules import Schedule
 
@@ -203,8 +203,8 @@ class Fit:
             self.optimizer.reset()  # its moments are those of the divergence
             history.warning = (
                 f"Training diverged in epoch {len(history.loss_curve) + 1}: the loss or its "
-                "gradient is no longer finite. The weights of the best epoch before are kept. "
-                "Try a smaller learning_rate_init, a smaller clip_norm, standardize=True, or "
+                f"gradient is no longer finite. {what_is_kept('best epoch', history)} "
+                "Try a smaller learning_rate_init, clip_norm or alpha, standardize=True, or "
                 "dtype='float64'."
             )
         return history
