@@ -55,7 +55,7 @@ def as_numbers(X: Any, name: str, **options: Any) -> np.ndarray:
     """
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X) and X.dtype.kind in "fiub":
         # What is masked is no number: NaN is what the checks and missing="mask" know.
-        X = X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
+        X = np.ma.filled(X.astype(X.dtype if X.dtype.kind == "f" else np.float64), np.nan)
     if hasattr(X, "columns") and not hasattr(X, "iloc"):
         # Polars would make numbers of dates, and say nothing. Pandas' frames raise below.
         _refuse(_culprits(X, name, by_dtype=True), name)

@@ -292,7 +292,7 @@ def test_other_things_than_arrays(bad, kind, message):
 
 def test_messages_about_validation_data_name_these():
     nothing = np.full(12, np.nan)
-    with pytest.raises(ValueError, match="y_val contains NaN.* out of X_val and y_val"):
+    with pytest.raises(ValueError, match=r"y_val contains NaN.* out of X_val and y_val"):
         small().fit(X, Y, X_val=X, y_val=nothing)
     with pytest.raises(ValueError, match="12 sequences in X_val, but 3 targets in y_val"):
         small().fit(X, Y, X_val=X, y_val=Y[:3])

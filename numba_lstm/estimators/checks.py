@@ -89,7 +89,8 @@ def _check_unchanged(estimator, asked, dtype):
     if (estimator.missing == "mask") != estimator._masks:
         raise ValueError(
             f"The estimator was fitted with missing={'mask' if estimator._masks else 'error'!r} "
-            f"and cannot go on with {estimator.missing!r}. Fit anew, with warm_start=False, or clone it."
+            f"and cannot go on with {estimator.missing!r}. Fit anew, with warm_start=False, or "
+            "clone it."
         )
     fitted = estimator._layout
     asked = asked._replace(

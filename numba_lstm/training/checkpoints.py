@@ -175,7 +175,7 @@ class Checkpoint:
                 raise
             raise RuntimeError(
                 f"Another fit writes its checkpoint to {self._path}, too, at this very time. Give "
-                "each fit a file of its own; a search over parameters needs none (checkpoint=None)."
+                "each fit a file of its own; a search over parameters needs none."
             ) from error
         self._last = time.monotonic()
 
