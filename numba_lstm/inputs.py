@@ -44,12 +44,11 @@ def check_sequences(
         If the shape is wrong, X or a sequence is empty, the features differ
         between sequences, or a value is text, NaN, infinite or complex.
     """
-    for label, part in _parts_of(X, name):
-        if sparse.issparse(part):
-            raise TypeError(
-                f"{label} is a sparse {type(part).__name__}, but an LSTM needs a dense array. "
-                f"Use {label}.toarray()."
-            )
+    if sparse.issparse(X):
+        raise TypeError(
+            f"{name} is a sparse {type(X).__name__}, but an LSTM needs a dense array. "
+            f"Use {name}.toarray()."
+        )
     if isinstance(X, Mapping | Iterator):
         raise TypeError(
             f"{name} is a {type(X).__name__}; pass an array, or a list of sequences: "
@@ -58,14 +57,6 @@ def check_sequences(
     sequences = _ragged(X, name, columns) if _is_list_of_sequences(X) else _rectangular(X, name)
     _check_finite(sequences, name, allow_nan)
     return sequences
-
-
-def _parts_of(X, name):
-    """Yield X, and what a list holds, with what to call it."""
-    yield name, X
-    if isinstance(X, list | tuple):
-        for i, part in enumerate(X):
-            yield f"{name}[{i}]", part
 
 
 def _is_list_of_sequences(X):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils.validation import check_array
 
 _DATES = dt.date, dt.time, dt.timedelta, np.datetime64, np.timedelta64
@@ -69,6 +70,11 @@ def as_numbers(X: Any, name: str, **options: Any) -> np.ndarray:
         raise ValueError(f"{name} holds a number too large for float64: {error}.") from error
     except (TypeError, ValueError) as error:
         if "inhomogeneous" in str(error) or "setting an array element" in str(error):
+            if any(sparse.issparse(part) for part in X):
+                raise TypeError(
+                    f"{name} is a list of sparse arrays, but an LSTM needs dense ones. Pass "
+                    f"[x.toarray() for x in {name}]."
+                ) from error
             raise ValueError(
                 f"{name} is no rectangular array: its parts differ in length or are no "
                 "numbers. Pass sequences of different lengths as a list of arrays, each "

@@ -280,10 +280,11 @@ def test_a_score_of_nothing_is_refused():
     [
         ({"a": X}, TypeError, r"X is a dict; pass .* list\(X.values\(\)\)"),
         ((x for x in X), TypeError, r"X is a generator; pass .* list\(X\)"),
-        ([X[0], sparse.csr_array(X[1])], TypeError, r"X\[1\] is a sparse csr_array"),
+        ([sparse.csr_array(x) for x in X], TypeError, "X is a list of sparse arrays"),
+        ([X[0], sparse.csr_array(X[1])], TypeError, r"Sparse data was passed for X\[1\]"),
         (np.ma.masked_array(X, X > 2), ValueError, "Input X contains NaN: sequence"),
     ],
-    ids=["dict", "generator", "list of sparse", "masked"],
+    ids=["dict", "generator", "list of sparse", "sparse in a list", "masked"],
 )
 def test_other_things_than_arrays(bad, kind, message):
     with pytest.raises(kind, match=message):
