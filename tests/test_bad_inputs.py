@@ -122,6 +122,7 @@ def test_unknown_labels_in_validation_data():
 
 
 WEIGHTS = {
+    "text": (["a"] * 12, "sample_weight holds what is no weight"),
     "negative": (-np.ones(12), "Negative values in sample_weight"),
     "shape": (np.ones(11), r"sample_weight.shape == \(11,\), expected \(12,\)"),
     "two dimensions": (np.ones((12, 1)), "1D array or scalar"),

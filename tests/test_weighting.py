@@ -1,8 +1,10 @@
 """What counts in the loss, and how much: weights, and steps without a target."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from quick_models import RAGGED, N, X, Y, classifier, regressor
+from sklearn.model_selection import cross_val_score
 
 rng = np.random.default_rng(5)
 X_STEPS = rng.standard_normal((20, 6, 2))
@@ -95,3 +97,71 @@ def test_targets_known_where_nothing_counts():
         stopping = regressor(return_sequences=True, early_stopping=True, random_state=seed)
         with pytest.raises(ValueError, match="no target with a weight"):
             stopping.fit(X_STEPS, y)
+
+
+# -- weights of steps ------------------------------------------------------------------
+
+STEP_WEIGHT = [rng.integers(0, 3, len(x)).astype(float) for x in RAGGED]
+STEP_WEIGHT[0] += 1
+
+
+def test_steps_of_no_weight_are_steps_without_a_target():
+    """But for the standardisation of the inputs, in which all steps count."""
+    y = [x[:, 0].cumsum() for x in RAGGED]
+    counts = [np.where(w > 0, 1.0, 0.0) for w in STEP_WEIGHT]
+    options = {"return_sequences": True, "dtype": "float64", "standardize": False}
+    weighted = regressor(**options).fit(RAGGED, y, sample_weight=counts)
+    known = [np.where(w > 0, values, np.nan) for w, values in zip(counts, y, strict=True)]
+    same = regressor(**options).fit(RAGGED, known)
+    np.testing.assert_allclose(weighted.theta_, same.theta_, rtol=1e-9)
+    assert weighted.score(RAGGED, y, counts) == pytest.approx(same.score(RAGGED, known))
+    assert weighted.score(RAGGED, y, counts) != weighted.score(RAGGED, y)
+
+
+@pytest.mark.parametrize("estimator", [regressor, classifier])
+def test_one_weight_for_all_steps_of_a_sequence(estimator):
+    y = [x[:, 0] > 0 if estimator is classifier else x[:, 0] for x in RAGGED]
+    weight = rng.random(N)
+    steps = [np.full(len(x), w) for x, w in zip(RAGGED, weight, strict=True)]
+    options = {"return_sequences": True, "early_stopping": True, "max_iter": 4}
+    one, other = (
+        estimator(**options).fit(RAGGED, y, w, X_val=RAGGED, y_val=y, sample_weight_val=w)
+        for w in (weight, steps)
+    )
+    np.testing.assert_allclose(one.theta_, other.theta_, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(one.input_mean_, other.input_mean_)
+    np.testing.assert_allclose(one.validation_scores_, other.validation_scores_, rtol=1e-5)
+    assert one.score(RAGGED, y, weight) == pytest.approx(one.score(RAGGED, y, steps))
+
+
+def test_weights_of_steps_in_a_table_and_beyond_all_measure():
+    y, weight = X[:, :, 0], rng.random(X.shape[:2])
+    models = [
+        regressor(return_sequences=True).fit(X, y, sample_weight=w)
+        for w in (weight, list(weight), pd.DataFrame(weight), weight * 2.0**1000)
+    ]
+    for model in models[1:]:
+        np.testing.assert_array_equal(model.theta_, models[0].theta_)
+    cross_val_score(models[0], X, y, cv=2, params={"sample_weight": weight}, error_score="raise")
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (STEP_WEIGHT[:-1], "sequences in X, but"),
+        ([w[1:] for w in STEP_WEIGHT], "other steps than X"),
+        ([np.stack([w, w], axis=1) for w in STEP_WEIGHT], "other steps than X"),
+        ([*STEP_WEIGHT[:-1], -STEP_WEIGHT[-1] - 1], "is -.* time step 0: weights are numbers"),
+        ([*STEP_WEIGHT[:-1], STEP_WEIGHT[-1] * np.nan], "is nan for sequence .*, time step 0"),
+        ([*STEP_WEIGHT[:-1], STEP_WEIGHT[-1] + np.inf], "sample_weight contains infinity"),
+        ([0 * w for w in STEP_WEIGHT], "zero at every time step"),
+    ],
+)
+def test_weights_of_steps_that_cannot_be(weight, message):
+    y = [x[:, 0] for x in RAGGED]
+    model = regressor(return_sequences=True)
+    with pytest.raises(ValueError, match=message):
+        model.fit(RAGGED, y, sample_weight=weight)
+    assert not hasattr(model, "theta_")
+    with pytest.raises(ValueError, match="1D array or scalar"):
+        regressor().fit(X, Y, sample_weight=np.ones(X.shape[:2]))

@@ -101,7 +101,9 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
             ``return_sequences`` a step whose targets are NaN, or whose label is NaN or None, is
             left out of the loss.
         sample_weight : array-like of shape (N,), default=None
-            Weights of the sequences in the loss and in the standardisation.
+            Weights of the sequences in the loss and in the standardisation. With
+            ``return_sequences`` also of the steps, (N, T) or a list of (T_i,): in the loss each
+            target counts by its own, the inputs by the mean over their sequence.
         times : array-like of shape (N, T) or (T,), or list of N arrays (T_i,), default=None
             When each step was, numbers or dates: what is short-lived in a cell then decays
             with the time between two steps (Baytas et al. 2017), in units of the median one.

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from numba_lstm._warning import warn
-from numba_lstm.estimators.targets import check_weights
+from numba_lstm.estimators.weights import check_step_weights
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 from numba_lstm.times import check_times
@@ -252,6 +252,7 @@ def _held_out(estimator, training, targets, X_val, y_val, weight_val, times_val)
     wanted = training.sequences.gaps is not None
     check_given_times(times_val, sequences, wanted, estimator._time_kind, "times_val")
     values = estimator._check_targets(y_val, sequences, targets, "y_val").values
-    weight = check_weights(weight_val, len(sequences), "sample_weight_val")
-    index = np.arange(len(sequences))
-    return type(training)(sequences, values, weight, index)
+    weight, of_steps = check_step_weights(
+        weight_val, sequences, targets.per_step, "sample_weight_val"
+    )
+    return type(training)(sequences, values, weight, np.arange(len(sequences)), of_steps)

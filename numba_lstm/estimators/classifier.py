@@ -19,7 +19,8 @@ from numba_lstm.estimators.base import BaseLSTM
 from numba_lstm.estimators.checks import trains_in_batches
 from numba_lstm.estimators.class_weights import weights_by_class
 from numba_lstm.estimators.labels import check_labels, flat_labels, known_classes
-from numba_lstm.estimators.targets import Targets, check_weights
+from numba_lstm.estimators.targets import Targets
+from numba_lstm.estimators.weights import weights_of_steps
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 
@@ -394,8 +395,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 return class_predictions.accuracy(y, found, sample_weight)
         predicted = np.concatenate(list(found))
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that
-        weight = check_weights(sample_weight, len(sequences), "sample_weight")
-        weight = np.repeat(weight, sequences.lengths)
+        weight = weights_of_steps(sample_weight, sequences, "sample_weight")
         if self._targets.multilabel:
             truth = self._check_targets(y, sequences, self._targets).values
             truth = truth.gather(np.arange(len(sequences)))[0]

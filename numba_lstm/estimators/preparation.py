@@ -11,7 +11,8 @@ import numpy as np
 from numba_lstm.estimators.architecture import ArchitectureMixin
 from numba_lstm.estimators.checks import check_given_times, check_X, validation_data
 from numba_lstm.estimators.fitted import FittedMixin
-from numba_lstm.estimators.targets import Targets, check_weights
+from numba_lstm.estimators.targets import Targets
+from numba_lstm.estimators.weights import check_step_weights
 from numba_lstm.missing import MaskedSequences
 from numba_lstm.parameters import initialise
 from numba_lstm.times import decay, typical_gap
@@ -43,8 +44,11 @@ class PreparationMixin(ArchitectureMixin, FittedMixin):
         wanted = (self._layout.decays, self._time_kind) if continued else (None, None)
         attributes["_time_kind"] = check_given_times(times, sequences, *wanted, "times")
         targets = self._check_targets(y, sequences, self._targets if continued else reference)
-        weight = check_weights(sample_weight, len(sequences), "sample_weight")
-        training = Dataset(sequences, targets.values, weight, np.arange(len(sequences)))
+        weight, of_steps = check_step_weights(
+            sample_weight, sequences, targets.per_step, "sample_weight"
+        )
+        everything = np.arange(len(sequences))
+        training = Dataset(sequences, targets.values, weight, everything, of_steps)
         validation = None
         if held_out is not None:
             training, validation = validation_data(

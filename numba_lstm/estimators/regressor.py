@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from numba_lstm.estimators._documentation import documented
 from numba_lstm.estimators.base import BaseLSTM
 from numba_lstm.estimators.checks import trains_in_batches
-from numba_lstm.estimators.targets import Targets, check_values, check_weights
+from numba_lstm.estimators.targets import Targets, check_values
+from numba_lstm.estimators.weights import weights_of_steps
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 
@@ -339,11 +340,10 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
                 raise
         predicted = check_sequences(found, name="predictions")
         targets = self._check_targets(y, check_sequences(X, allow_nan=True), self._targets).values
-        weight = check_weights(sample_weight, len(predicted), "sample_weight")
+        weight = weights_of_steps(sample_weight, predicted, "sample_weight")
         everything = np.arange(len(predicted))
         truth, found = targets.gather(everything)[0], predicted.gather(everything)[0]
         known = ~np.isnan(truth[:, 0])
-        weight = np.repeat(weight, predicted.lengths)
         return r2_score(truth[known], found[known], sample_weight=weight[known])
 
     def _check_targets(

@@ -1,15 +1,13 @@
-"""What the targets of a regression and sample_weight may be, as numbers for the network."""
+"""What the targets of a regression may be, as numbers for the network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import (
     _num_samples,
-    check_array,
     column_or_1d,
 )
 
@@ -196,54 +194,3 @@ def check_values(
             f"{name} has {targets.n_outputs} outputs, but the network has {reference.n_outputs}."
         )
     return targets
-
-
-def check_weights(sample_weight: Any, n: int, name: str) -> np.ndarray:
-    """Check the weights of n sequences.
-
-    Parameters
-    ----------
-    sample_weight : array-like of shape (n,), number, or None
-        None means 1 for each.
-    n : int
-        Number of sequences.
-    name : str
-        What to call it in messages.
-
-    Returns
-    -------
-    ndarray of float64 of shape (n,)
-        The weights.
-
-    Raises
-    ------
-    ValueError
-        If the shape does not fit, a weight is negative or not finite, or all are zero.
-    """
-    if sample_weight is None:
-        return np.ones(n)
-    if isinstance(sample_weight, Real):
-        sample_weight = np.full(n, sample_weight)
-    weight = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name=name, allow_nd=True
-    )
-    if weight.ndim != 1:
-        raise ValueError(
-            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array: {name} needs "
-            "one weight for each sequence."
-        )
-    if weight.shape != (n,):
-        raise ValueError(
-            f"{name}.shape == {weight.shape}, expected {(n,)}: one weight for each sequence."
-        )
-    if (weight < 0).any():
-        raise ValueError(
-            f"Negative values in {name} (first at {np.flatnonzero(weight < 0)[0]}): weights are "
-            "at least 0."
-        )
-    if not weight.any():
-        raise ValueError(f"{name} is zero for every sequence: nothing is left to learn from.")
-    # Ratios are all that counts. Of weights beyond all measure a sum would overflow, and
-    # scikit-learn's scaler take every column for a constant; powers of 2 round nothing.
-    excess = max(0, int(np.frexp(weight.max())[1]) - 20)
-    return np.ldexp(weight, -excess) if excess else weight

@@ -28,6 +28,8 @@ class Dataset:
         Weight of each sequence; of each of its steps, with a target for each.
     index : ndarray of int of shape (n,)
         The sequences that belong to this part of the data.
+    step_weight : Sequences, optional
+        Weights (T_i, 1) of the steps instead; ``weight`` is then their mean over a sequence.
     class_weight : ndarray of float64 of shape (n_classes,), optional
         What the weight of a target is multiplied by, for each class.
     target_mean, target_scale : ndarray of float64 of shape (K,), or a number
@@ -38,6 +40,7 @@ class Dataset:
     targets: np.ndarray | Sequences
     weight: np.ndarray
     index: np.ndarray
+    step_weight: Sequences | None = None
     class_weight: np.ndarray | None = None
     target_mean: np.ndarray | float = 0.0
     target_scale: np.ndarray | float = 1.0
@@ -138,7 +141,10 @@ class Dataset:
         weight = self.weight[index]
         if isinstance(self.targets, Sequences):
             y, _ = self.targets.gather(index)
-            weight = np.repeat(weight, self.sequences.lengths[index])
+            if self.step_weight is None:
+                weight = np.repeat(weight, self.sequences.lengths[index])
+            else:
+                weight = self.step_weight.gather(index)[0][:, 0]
             missing = np.isnan(y[:, 0]) if y.dtype.kind == "f" else np.False_
             if missing.any():  # such steps have no target
                 weight[missing] = 0
