@@ -26,17 +26,14 @@ _SLOWER = 1.1
 # within some milliseconds.
 _LONG = 0.1
 
-# Losses in calls on fewer threads: what a call counts for at most, so that a single stall
-# decides nothing; what has to come together; how much of it is there when all are tried again.
-_AT_MOST, _ENOUGH, _SUSPECTED = 3.0, 4.0, 1.0
+# What all threads lose beside fewer, in calls on fewer, is summed up over about so many calls, of
+# which none counts for more than so much: a quiet machine, too, stalls for a moment. Fewer are
+# taken while the sum is a loss.
+_RECENT, _AT_MOST = 64, 16.0
 
-# The losses of all threads may be so much of the time on fewer until they are tried again,
-# which is after so many calls at the least and at the most.
-_SHARE, _SOONEST, _LATEST = 0.05, 16, 1000
-
-# It is soon where the last so many calls on all threads gained in sum: a quiet machine, too,
-# stalls for a moment.
-_RECENT = 128
+# All threads are tried again after so many calls at the least and at the most: soon at first, and
+# after so many times as many where they have lost again before they gained.
+_SOONEST, _LATEST, _LONGER = 16, 1000, 8
 
 # What is older, in seconds, is forgotten.
 _OLD = 1.0
@@ -64,11 +61,9 @@ class Pace:
         self._calls, self._left, self._before, self._last = 0, 0, 0, -math.inf
         # Seconds of a call's unit of work, on all threads and on fewer; these are tried first.
         self._all, self._fewer, self._tries = math.inf, math.inf, True
-        # What calls on all threads took before, and how many they were.
-        self._spent, self._counted = 0.0, 0
-        # A cumulative sum of what all threads lost beside fewer, and that without limits; what
-        # they lost or gained of late.
-        self._loss, self._lost, self._recent = 0.0, 0.0, 0.0
+        # What all threads lost of late (a gain is less than nothing), and what they gain where
+        # nothing holds them up; for how long fewer are taken next.
+        self._lost, self._gain, self._stay = 0.0, 0.0, _SOONEST
 
     def choose(self) -> int:
         """Return how many threads the next call is to take."""
@@ -101,23 +96,21 @@ class Pace:
             if self._tries:
                 self._fewer = min(self._fewer, rate) if counts else self._fewer
                 self._tries = not self._has_tried()
-                self._recent = self._spent / self._fewer - self._counted
+                self._lost = self._gain = min(self._all / self._fewer - 1, 0.0) * _RECENT
             elif counts:
                 self._fewer += (rate - self._fewer) / 8
             self._left = max(0, self._left - 1)
         elif counts and self._tries:
             self._all = min(self._all, rate)
-            self._spent, self._counted = self._spent + rate, self._counted + 1
             self._tries = self._calls < self.n_first or seconds < _LONG
         elif counts and self._fewer < math.inf:
-            loss = rate / self._fewer - 1
-            self._recent += loss - self._recent / _RECENT
-            self._loss = max(0.0, self._loss + min(loss, _AT_MOST))
-            self._lost = self._lost + loss if self._loss else 0.0
-            if self._loss >= _ENOUGH:
-                most = _LATEST if self._recent > 0 else _SOONEST
-                self._left = int(min(max(self._lost / _SHARE, _SOONEST), most))
-                self._loss, self._lost = _SUSPECTED, 0.0
+            loss = min(rate / self._fewer - 1, _AT_MOST)
+            self._lost += loss - self._lost / _RECENT
+            if self._lost > 0:
+                self._left, self._lost = self._stay, self._gain / 4
+                self._stay = min(_LONGER * self._stay, _LATEST)
+            elif self._lost < self._gain / 2:
+                self._stay = _SOONEST
 
     def _has_tried(self) -> bool:
         """Whether it is known what fewer threads take."""
