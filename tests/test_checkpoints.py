@@ -230,6 +230,19 @@ def test_an_end_that_does_not_fit_the_progress_is_refused(monkeypatch, left):
     refused(left, match, learning_rate="cosine", max_iter=12)
 
 
+def test_another_fit_that_writes_the_same_file(tmp_path, monkeypatch):
+    """It has moved away what this one has just written."""
+
+    def is_gone(*_):
+        raise FileNotFoundError("fit.ck.part -> fit.ck")
+
+    monkeypatch.setattr("numba_lstm.training.checkpoints.replace_file", is_gone)
+    model = LSTMRegressor(2, max_iter=3, checkpoint=tmp_path / "fit.ck", checkpoint_every=1)
+    with pytest.raises(RuntimeError, match=r"Another fit writes its checkpoint to .*fit.ck"):
+        model.fit(X, Y)
+    assert not hasattr(model, "theta_")
+
+
 def test_where_no_file_can_be(tmp_path):
     for path in (tmp_path, tmp_path / "missing" / "file"):
         with pytest.raises(ValueError, match="a directory that exists"):
