@@ -1,6 +1,7 @@
 """Libraries in processes of their own that take turns at being measured."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -91,6 +92,9 @@ def summarise(answers, rivals):
 
 def once(code, environment=None):
     """Run Python code in a new process; returns what it printed, as JSON."""
+    environment = dict(os.environ if environment is None else environment)
+    # An installed package has its bytecode, so let the sources here have theirs.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )

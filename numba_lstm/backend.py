@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from numba_lstm._collector import CollectorPaused
 from numba_lstm._warning import warn
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def make_network(
         del options["n_threads"]
         rounded_to = "" if precision == "float32" else precision
         return CudaNetwork(layout, dtype, precision=rounded_to, **options)
-    from numba_lstm.network import Network  # which imports Numba
+    with CollectorPaused():
+        from numba_lstm.network import Network  # which imports Numba
 
     return Network(layout, dtype, **options)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from numba_lstm._collector import CollectorPaused
 from numba_lstm._warning import warn
 from numba_lstm.estimators.weights import check_step_weights
 from numba_lstm.inputs import check_sequences
@@ -26,7 +27,9 @@ _ONE_LOSS = {
 
 def check_parameters(estimator: Any, continued: bool) -> np.dtype:
     """Check the constraints, and what these cannot say; return the dtype."""
-    from numba_lstm.cpu.threads import resolve_n_jobs  # which imports Numba
+    with CollectorPaused():  # both import Numba, the second all that trains
+        from numba_lstm.cpu.threads import resolve_n_jobs
+        from numba_lstm.training import loop  # noqa: F401
 
     estimator._validate_params()  # scikit-learn skips it in further calls of partial_fit
     try:

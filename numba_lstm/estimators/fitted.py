@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from numba_lstm._collector import CollectorPaused
 from numba_lstm.backend import kept_network, make_network
 from numba_lstm.estimators.checks import check_given_times, check_X
 from numba_lstm.estimators.state import (
@@ -358,8 +359,9 @@ class FittedMixin:
     def _network(
         self, attributes: dict[str, Any], make: Callable[..., BaseNetwork] | None = None
     ) -> BaseNetwork:
-        from numba_lstm.cpu.allocation import Drops
-        from numba_lstm.cpu.threads import resolve_n_jobs
+        with CollectorPaused():
+            from numba_lstm.cpu.allocation import Drops
+            from numba_lstm.cpu.threads import resolve_n_jobs
 
         loss, parameter = self._loss_and_parameter(attributes["_targets"])
         return (make or make_network)(
