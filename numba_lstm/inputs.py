@@ -44,6 +44,10 @@ def check_sequences(
         If the shape is wrong, X or a sequence is empty, the features differ
         between sequences, or a value is text, NaN, infinite or complex.
     """
+    if type(X) is np.ndarray and X.ndim == 3 and _is_plain_array(X):
+        sequences = Sequences(X, "3-D")  # the usual case, without what takes 2 us to rule out
+        _check_finite(sequences, name, allow_nan)
+        return sequences
     if sparse.issparse(X):
         raise TypeError(
             f"{name} is a sparse {type(X).__name__}, but an LSTM needs a dense array. "
@@ -159,13 +163,17 @@ def column_names(sequence: Any) -> list[str] | None:
 
 
 def _numeric(X, name, **options):
-    if type(X) is np.ndarray and X.dtype.kind in "fiub" and X.ndim > 1 and X.size:
+    if type(X) is np.ndarray and X.ndim > 1 and _is_plain_array(X):
         return X  # what check_array would return, 50 microseconds later
     if hasattr(X, "iloc") and getattr(X, "ndim", 0) == 2:
         array = X.to_numpy()  # a list of 5,000 frames then fits in 0.05 s instead of 1.2
         if array.dtype.kind in "fiub" and array.size:
             return array
     return as_numbers(X, name, **options)
+
+
+def _is_plain_array(X):
+    return X.dtype.kind in "fiub" and X.size > 0
 
 
 def _all_finite(values):

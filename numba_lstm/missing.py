@@ -34,6 +34,7 @@ class MaskedSequences(Sequences):
         self._raw, self._fill = sequences, np.asarray(fill, np.float64)
         self.n_inputs = 3 * sequences.n_inputs
         self.gaps, self.decay = sequences.gaps, sequences.decay
+        self._rows = None  # nothing that a kernel could read lies anywhere
 
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Copy some sequences out, filled; see :meth:`Sequences.gather`."""
@@ -43,10 +44,6 @@ class MaskedSequences(Sequences):
         begins[starts] = True
         _kernel()(values, begins, self._fill.astype(values.dtype), filled)
         return filled, starts
-
-    @functools.cached_property
-    def _rows(self):
-        return None  # nothing that a kernel could read lies anywhere
 
 
 @functools.cache

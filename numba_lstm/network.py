@@ -6,19 +6,20 @@ Everything that trains a network, whatever the optimiser, calls the one
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from numba_lstm.base_network import BaseNetwork
 from numba_lstm.cpu import parallel
-from numba_lstm.cpu.allocation import GAP, NOTHING, Needs
+from numba_lstm.cpu.allocation import GAP, NOTHING, Needs, Workspace
 from numba_lstm.cpu.arguments import Inputs, Targets
 from numba_lstm.cpu.pace import Pace, paces
-from numba_lstm.cpu.plan import packed_rows, plan
+from numba_lstm.cpu.plan import Plan, packed_rows, plan
 from numba_lstm.cpu.table import CELL, HEAD, part_of_cell
-from numba_lstm.cpu.workspace import Buffers
+from numba_lstm.cpu.workspace import KEPT_BYTES, Buffers
 from numba_lstm.memory import matrix
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
@@ -28,6 +29,24 @@ from numba_lstm.states import State, States
 _FEW_WEIGHTS = 50_000
 
 _NO_DECAY = np.empty(0)
+
+_PLAIN = Needs("predict")
+
+
+class _Sweep(NamedTuple):
+    """A prediction yet to run, or what the last of its kind has left."""
+
+    network: Network
+    lengths: np.ndarray
+    needs: Needs
+    cut: Plan
+    work: Workspace
+    out: np.ndarray
+
+
+# Of each thread, as its buffers are: to look up a small prediction's takes 3 us less than to make
+# it anew.
+_last = threading.local()
 
 
 class Network(BaseNetwork):
@@ -100,17 +119,16 @@ class Network(BaseNetwork):
 
     def predict(self, theta: np.ndarray, batch: Batch, state: State | None = None) -> np.ndarray:
         """Outputs (Q, K) of a batch; see :meth:`BaseNetwork.predict`."""
-        work, cut = self._forward(theta, batch, state)
-        out = matrix(work.memory, work.table, HEAD.out)
+        sweep = self._forward(theta, batch, state)
         if self.per_step:
-            return out[packed_rows(batch.lengths, cut.blocks)]
-        return out[: len(batch.lengths)].copy()
+            return sweep.out[packed_rows(batch.lengths, sweep.cut.blocks)]
+        return sweep.out[: len(batch.lengths)].copy()
 
     def attention(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """Attention weights (S,) of a batch's steps, which sum to 1 for each sequence."""
-        work, cut = self._forward(theta, batch, None)
-        alpha = matrix(work.memory, work.table, HEAD.alpha)
-        return alpha[packed_rows(batch.lengths, cut.blocks), 0]
+        sweep = self._forward(theta, batch, None)
+        alpha = matrix(sweep.work.memory, sweep.work.table, HEAD.alpha)
+        return alpha[packed_rows(batch.lengths, sweep.cut.blocks), 0]
 
     def advance(
         self, theta: np.ndarray, batch: Batch, state: State, seed: int = 0, first_step: int = 0
@@ -119,25 +137,40 @@ class Network(BaseNetwork):
         self._forward(theta, batch, state, seed, first_step)
 
     def _forward(self, theta, batch, state, seed=0, first_step=0):
-        """Run a prediction; return its buffers and how the batch was cut up."""
+        """Run a prediction; return where it has left the outputs."""
         self._check_vector(theta, "theta")
-        cut, inputs = self._prepare(batch, keeps=False)
-        S, B, n_tasks = int(cut.ends[-1]), len(batch.lengths), len(cut.blocks) - 1
-        # One layer keeps no row for each time step.
-        keeps = self.per_step or not self._ends_last or len(self.layout.hidden_sizes) > 1
-        drops = self.dropout if seed else NOTHING
-        needs = Needs("predict", state is not None, drops=drops)
-        work = self._buffers.room(needs, S if keeps else 0, B, S if self.per_step else B, n_tasks)
-        self._draw(work, drops, B, seed, first_step)
+        needs = _PLAIN
+        if state is not None or seed:
+            needs = Needs("predict", state is not None, drops=self.dropout if seed else NOTHING)
+        sweep = self._sweep(batch, needs)
+        cut, work = sweep.cut, sweep.work
+        self._draw(work, needs.drops, len(batch.lengths), seed, first_step)
         if state is not None:
             self._put(work, state, CELL.h_0, CELL.c_0)
         self._run(
-            *(parallel.PREDICT, 2, n_tasks, S, theta),
-            *(work, inputs, cut.blocks, self.per_step),
+            *(parallel.PREDICT, 2, len(cut.blocks) - 1, int(cut.ends[-1]), theta),
+            *(work, self._inputs(batch, cut), cut.blocks, self.per_step),
         )
         if state is not None:
             self._take_state(work, state, cut.blocks)
-        return work, cut
+        return sweep
+
+    def _sweep(self, batch, needs):
+        """Return how a batch is cut up and the buffers for it: those of this thread's last."""
+        lengths, last = batch.lengths, _last.__dict__.get("sweep")
+        same = last is not None and last.lengths is lengths and last.network is self
+        if same and last.needs == needs:
+            return last
+        cut = self._plan(batch, keeps=False)
+        S, B, n_tasks = int(cut.ends[-1]), len(lengths), len(cut.blocks) - 1
+        # One layer keeps no row for each time step.
+        keeps = self.per_step or not self._ends_last or len(self.layout.hidden_sizes) > 1
+        work = self._buffers.room(needs, S if keeps else 0, B, S if self.per_step else B, n_tasks)
+        out = matrix(work.memory, work.table, HEAD.out)
+        sweep = _Sweep(self, lengths, needs, cut, work, out)
+        if not lengths.flags.writeable and work.memory.nbytes <= KEPT_BYTES:
+            _last.sweep = sweep  # lengths that nobody changes: see sequences.py
+        return sweep
 
     def _put(self, work, state, *columns):
         """Copy a state into two matrices of each cell."""
@@ -210,6 +243,8 @@ class Network(BaseNetwork):
 
     def _draw(self, work, drops, B, seed, first_step):
         """Put what is dropped where the kernels look for it."""
+        if not self._draws and drops is NOTHING:
+            return
         if self._draws:
             columns = [HEAD.draws, HEAD.seed, HEAD.first_step]
             work.table[columns] = seed > 0, seed, first_step
@@ -217,11 +252,17 @@ class Network(BaseNetwork):
             column = part_of_cell(k) + (CELL.x_mask if which == "x" else CELL.h_mask)
             matrix(work.memory, work.table, column)[:B] = mask
 
-    def _prepare(self, batch, keeps=True):
+    def _prepare(self, batch):
         """Return how a batch is cut up, and its inputs as the kernels take them."""
-        cut = plan(batch.lengths, self.layout, self.dtype.itemsize, self.n_threads, keeps)
+        cut = self._plan(batch)
+        return cut, self._inputs(batch, cut)
+
+    def _plan(self, batch, keeps=True):
+        return plan(batch.lengths, self.layout, self.dtype.itemsize, self.n_threads, keeps)
+
+    def _inputs(self, batch, cut):
         values, starts = np.ascontiguousarray(batch.values), np.ascontiguousarray(batch.starts)
-        if values.dtype not in (np.float32, np.float64):
+        if values.dtype.char not in "fd" or not values.dtype.isnative:
             values = values.astype(np.float64)
         source = values.reshape(-1).view(np.uint8), values.itemsize
         decay = _NO_DECAY
@@ -229,4 +270,4 @@ class Network(BaseNetwork):
             if batch.decay is None:
                 raise ValueError("This network's cells decay with time; the batch has no times.")
             decay = np.ascontiguousarray(batch.decay, np.float64)
-        return cut, Inputs(*source, starts, cut.ends, self.mean, self.inverse_scale, decay)
+        return Inputs(*source, starts, cut.ends, self.mean, self.inverse_scale, decay)

@@ -42,6 +42,25 @@ class Batch(NamedTuple):
         return np.split(rows, np.cumsum(self.lengths)[:-1])
 
 
+class _Places(NamedTuple):
+    """All sequences of a small array (N, T, F), in order; nobody writes into it."""
+
+    everything: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+
+# Sequences of an array whose places are kept for the next array of its shape, at most.
+_FEW = 4096
+
+
+@functools.lru_cache(maxsize=8)
+def _places(N: int, T: int) -> _Places:
+    index, lengths = np.arange(N), np.full(N, T, np.int64)
+    index.flags.writeable = lengths.flags.writeable = False
+    return _Places(index, index * T, lengths)  # a kernel takes ``starts`` only if it is writable
+
+
 class Sequences:
     """N checked sequences of F features, of one length or of many.
 
@@ -71,9 +90,16 @@ class Sequences:
         if isinstance(data, list):
             self.lengths = np.array([len(sequence) for sequence in data], np.int64)
             self.n_inputs, self.shortest = data[0].shape[1], int(self.lengths.min())
+            self._all, self._rows = None, None
         else:
-            self.lengths = np.full(data.shape[0], data.shape[1], np.int64)
-            self.n_inputs, self.shortest = data.shape[2], data.shape[1]
+            N, self.shortest, self.n_inputs = data.shape
+            # In a small prediction it tells to look up, rather than to make, what follows from
+            # N and T: 2 of 25 us.
+            self._all = _places(N, self.shortest) if N <= _FEW else None
+            self.lengths = (
+                np.full(N, self.shortest, np.int64) if self._all is None else self._all.lengths
+            )
+            self._rows = self._find_rows()
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -107,9 +133,12 @@ class Sequences:
 
         Where a kernel can read the data as they lie, nothing is copied.
         """
-        lengths, decay = self.lengths[index], self.decay
         if self._rows is not None:
-            return Batch(self._rows, index * lengths[0], lengths, decay=decay)
+            if self._all is not None and index is self._all.everything:
+                return Batch(self._rows, self._all.starts, self.lengths, None, None, self.decay)
+            lengths = self.lengths[index]
+            return Batch(self._rows, index * lengths[0], lengths, decay=self.decay)
+        lengths, decay = self.lengths[index], self.decay
         values, starts = self.gather(index)
         if decay is not None:
             rows = np.repeat(self._begins[index] - starts, lengths)
@@ -121,13 +150,11 @@ class Sequences:
         """Number of the first time step of each sequence, among those of all."""
         return np.cumsum(self.lengths) - self.lengths
 
-    @functools.cached_property
-    def _rows(self):
+    def _find_rows(self):
         """All time steps as one array (N T, F) that shares the data, or None."""
         data = self.data
         if (
-            isinstance(data, np.ndarray)
-            and data.dtype.char in "fd"
+            data.dtype.char in "fd"
             and data.dtype.isnative
             # Read-only arrays are another type to Numba: kernels would compile twice.
             and data.flags.carray
@@ -153,7 +180,7 @@ class Sequences:
         max_steps = max_steps or max(1, 65_536 // self.n_inputs)
         few = isinstance(self.data, np.ndarray) and self.data.size <= max_steps * self.n_inputs
         if few and index is None:
-            yield np.arange(len(self))
+            yield np.arange(len(self)) if self._all is None else self._all.everything
             return
         order = self.by_length(np.arange(len(self)) if index is None else index)
         group = (np.cumsum(self.lengths[order]) - 1) // max_steps

@@ -5,7 +5,6 @@ import threading
 import numpy as np
 
 from numba_lstm import LSTMRegressor
-from numba_lstm.backend import kept_network
 
 
 def test_a_kept_network_is_of_the_estimator_as_it_is():
@@ -16,9 +15,9 @@ def test_a_kept_network_is_of_the_estimator_as_it_is():
     other = LSTMRegressor(hidden_size=5, max_iter=2, random_state=1).fit(5 * X, y)
     before, of_other = model.predict(X), other.predict(X)
     np.testing.assert_array_equal(model.predict(X), before)
-    network = model._network(vars(model), kept_network)
-    assert network is model._network(vars(model), kept_network)
-    assert network is not other._network(vars(other), kept_network)
+    network = model._network_for_prediction()
+    assert network is model._network_for_prediction()
+    assert network is not other._network_for_prediction()
     np.testing.assert_array_equal(other.predict(X), of_other)
     model.input_mean_ += 0.5
     shifted = model.predict(X + 0.5)
@@ -29,7 +28,7 @@ def test_a_kept_network_is_of_the_estimator_as_it_is():
     assert np.abs(model.predict(X) - before).max() > 1e-3
     model.theta_ /= 2
     np.testing.assert_array_equal(model.set_params(n_jobs=1).predict(X), before)
-    assert model._network(vars(model), kept_network).n_threads == 1
+    assert model._network_for_prediction().n_threads == 1
 
 
 def test_a_kept_network_is_of_its_thread():
@@ -38,10 +37,56 @@ def test_a_kept_network_is_of_its_thread():
     found = []
 
     def make():
-        found.append(model._network(vars(model), kept_network))
+        found.append(model._network_for_prediction())
 
     thread = threading.Thread(target=make)
     thread.start()
     thread.join()
     make()
     assert found[0] is not found[1]
+
+
+def test_predictions_of_one_shape_do_not_mix():
+    """Buffers are kept for the next array of this shape: other calls in between leave no trace."""
+    rng = np.random.default_rng(3)
+    X, more = rng.standard_normal((6, 5, 2)), rng.standard_normal((9, 5, 2))
+    y = rng.standard_normal(6)
+    models = [
+        LSTMRegressor(hidden_size=4, zoneout_hidden=0.3, max_iter=2, random_state=0).fit(X, y),
+        LSTMRegressor(hidden_size=7, max_iter=2, random_state=0).fit(X, y),
+        LSTMRegressor(hidden_size=4, return_sequences=True, max_iter=2).fit(X, X[:, :, 0]),
+        LSTMRegressor(hidden_size=(4, 3), dtype="float64", max_iter=2).fit(X, y),
+    ]
+    first = [model.predict(X) for model in models]
+    again = [rng.permutation(4) for _ in range(5)]
+    for k in np.concatenate(again):
+        model = models[k]
+        _, state = model.predict(X, return_state=True)
+        moved = model.predict(X, initial_state=state)
+        assert np.abs(moved - first[k]).max() > 0
+        np.testing.assert_array_equal(model.predict(X), first[k])
+        np.testing.assert_array_equal(model.predict(np.asfortranarray(X)), first[k])
+        np.testing.assert_array_equal(model.predict(X.astype(">f8")), first[k])
+        assert len(model.predict(more)) == 9
+        model.predict(list(X))
+        model.hidden_states(X)
+
+
+def test_threads_share_a_model_and_no_buffers():
+    rng = np.random.default_rng(4)
+    X, y = rng.standard_normal((5, 8, 30, 2)), rng.standard_normal(8)
+    model = LSTMRegressor(hidden_size=6, max_iter=1, random_state=0).fit(X[0], y)
+    expected = [model.predict(one) for one in X]
+    wrong = []
+
+    def check(k):
+        for _ in range(200):
+            if not np.array_equal(model.predict(X[k]), expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=check, args=(k,)) for k in range(len(X))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -32,14 +32,14 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
     """
     if n_jobs == 0:
         raise ValueError("n_jobs=0: pass None or -1 for all cores, or a positive number.")
+    if n_jobs is not None and n_jobs > 0:
+        return min(n_jobs, config.NUMBA_NUM_THREADS)
     bound_to = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     cores = min(_count(bound_to), config.NUMBA_NUM_THREADS)
     if n_jobs is None:
         in_worker = (get_active_backend()[0].nesting_level or 0) > 0
         return 1 if in_worker else cores
-    if n_jobs < 0:
-        return max(cores + 1 + n_jobs, 1)
-    return min(n_jobs, config.NUMBA_NUM_THREADS)
+    return max(cores + 1 + n_jobs, 1)
 
 
 @functools.lru_cache(maxsize=8)

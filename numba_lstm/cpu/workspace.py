@@ -12,7 +12,7 @@ from numba_lstm.parameters import Layout
 
 # A thread keeps the buffers of its last prediction, if they are small, for the next: to
 # make new ones takes as long as to predict a sequence with a small network.
-_KEPT_BYTES = 2**22
+KEPT_BYTES = 2**22
 _kept = threading.local()
 _KEPT = {Needs("predict"), Needs("predict", given_state=True)}
 
@@ -41,6 +41,6 @@ class Buffers:
         owner, has, work = held.get(needs, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
             work = allocate(*self._key, needs, *sizes)
-            if not shared or work.memory.nbytes <= _KEPT_BYTES:
+            if not shared or work.memory.nbytes <= KEPT_BYTES:
                 held[needs] = self._key, sizes, work
         return work

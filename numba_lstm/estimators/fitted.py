@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from numba_lstm._collector import CollectorPaused
 from numba_lstm.backend import kept_network, make_network
 from numba_lstm.estimators.checks import check_given_times, check_X
 from numba_lstm.estimators.state import (
@@ -164,7 +163,7 @@ class FittedMixin:
             If X is not like the X that the estimator was fitted on, or the network has
             another pooling.
         """
-        sequences, network, theta = self._prepare(X, times)
+        sequences, network, theta = self._prepare(X, times, self._network)
         if network.layout.pooling != "attention":
             raise ValueError(
                 f"The network was fitted with pooling={network.layout.pooling!r}, which has no "
@@ -272,7 +271,7 @@ class FittedMixin:
         save(self, path)
 
     def _states(self, X, layer, times):
-        sequences, network, theta = self._prepare(X, times)
+        sequences, network, theta = self._prepare(X, times, self._network)
         n_layers = len(network.layout.hidden_sizes)
         if not isinstance(layer, Integral) or not -n_layers <= layer < n_layers:
             raise ValueError(
@@ -287,7 +286,7 @@ class FittedMixin:
 
     def _predict(self, X, decode, initial_state=None, return_state=False, times=None):
         """Apply a function of outputs (n, K) to all of them, sequence by sequence."""
-        prepared = self._prepare(X, times, kept_network)
+        prepared = self._prepare(X, times, self._network_for_prediction)
         sequences, network, theta = prepared
         state = None
         if self._masks and (initial_state is not None or return_state):
@@ -328,7 +327,7 @@ class FittedMixin:
                 out[index] = rows
         return steps if network.per_step else out
 
-    def _prepare(self, X, times=None, make=None):
+    def _prepare(self, X, times, make):
         if not hasattr(self, "theta_"):
             check_is_fitted(self)
         sequences, _ = check_X(self, X, reset=False)
@@ -342,7 +341,7 @@ class FittedMixin:
         if type(theta) is not np.ndarray or not theta.flags.writeable:
             # An array that joblib maps from a file is another type to Numba.
             theta = np.array(theta)
-        return sequences, self._network(vars(self), make), theta
+        return sequences, make(), theta
 
     @staticmethod
     def _batches(sequences, network, kept=0):
@@ -356,31 +355,36 @@ class FittedMixin:
         for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):
             yield index, sequences.batch(index)
 
-    def _network(
-        self, attributes: dict[str, Any], make: Callable[..., BaseNetwork] | None = None
-    ) -> BaseNetwork:
-        with CollectorPaused():
-            from numba_lstm.cpu.allocation import Drops
-            from numba_lstm.cpu.threads import resolve_n_jobs
+    def _network(self, attributes: dict[str, Any] | None = None) -> BaseNetwork:
+        """The network of some attributes, by default the estimator's own."""
+        from numba_lstm.cpu.allocation import Drops
+        from numba_lstm.cpu.threads import resolve_n_jobs
 
-        loss, parameter = self._loss_and_parameter(attributes["_targets"])
-        return (make or make_network)(
+        known = vars(self) if attributes is None else attributes
+        loss, parameter = self._loss_and_parameter(known["_targets"])
+        return make_network(
             self.device,
-            attributes["_layout"],
-            attributes["theta_"].dtype,
+            known["_layout"],
+            known["theta_"].dtype,
             self.matmul_precision,
-            per_step=attributes["_targets"].per_step,
+            per_step=known["_targets"].per_step,
             loss=loss,
             loss_parameter=parameter,
-            mean=attributes["input_mean_"],
-            scale=attributes["input_scale_"],
+            mean=known["input_mean_"],
+            scale=known["input_scale_"],
             n_threads=resolve_n_jobs(self.n_jobs),
             dropout=Drops(
                 self.input_dropout,
-                self.dropout if len(attributes["_layout"].hidden_sizes) > 1 else 0.0,
+                self.dropout if len(known["_layout"].hidden_sizes) > 1 else 0.0,
                 self.recurrent_dropout,
             ),
             recomputes=self.memory == "recompute",
+        )
+
+    def _network_for_prediction(self) -> BaseNetwork:
+        return kept_network(
+            *(self.device, self._layout, self.theta_.dtype, self.matmul_precision),
+            *(self._targets.per_step, self.input_mean_, self.input_scale_, self.n_jobs),
         )
 
 
