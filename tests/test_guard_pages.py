@@ -43,7 +43,7 @@ def products(A, B, C, packed, back, D, scratch):
     matmul.product(A, 0, K, packed, C, 0, n, True)
     matmul.pack_transposed(B, back, 0, K)
     matmul.product(C, 0, N, back, A, 0, n, False)
-    matmul.add_transposed_product(A, 0, C, 0, n, D, 0, N, view(scratch))
+    matmul.add_transposed_product(A, 0, C, 0, n, D, 0, 1, view(scratch))
 
 
 @kernel

@@ -164,9 +164,14 @@ def product(A, a, K, packed_B, C, c, n, add):
 
 
 @kernel
-def add_transposed_product(A, B, n, C, first, last, scratch):
+def add_transposed_product(A, B, n, C, task, n_tasks, scratch):
     A, B, C, scratch = view((A, B, C, scratch))
-    matmul.add_transposed_product(A, 0, B, 0, n, C, first, last, scratch)
+    matmul.add_transposed_product(A, 0, B, 0, n, C, task, n_tasks, scratch)
+
+
+@kernel
+def fill_share(C, task, n_tasks):
+    matmul.fill_share(view(C), task, n_tasks)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -200,12 +205,24 @@ def test_products(K, M, N, dtype):
     np.testing.assert_array_equal(other, packed)
 
     D, E = np.zeros((K, N), dtype), rng.standard_normal((M + 3, N)).astype(dtype)
-    first, last = N // 3, N
     scratch = np.empty(matmul.scratch_size(K, N, np.dtype(dtype).itemsize), dtype)
-    add_transposed_product(A, E, M, D, first, last, scratch)
+    add_transposed_product(A, E, M, D, 0, 1, scratch)
     exact = A[:M, :K].astype(np.float64).T @ E[:M].astype(np.float64)
-    np.testing.assert_allclose(D[:, first:last], exact[:, first:last], atol=20 * tolerance)
-    assert not D[:, :first].any()
+    np.testing.assert_allclose(D, exact, atol=20 * tolerance)
+
+    # Shares of it cover it, do not overlap, and have the same numbers, bit for bit.
+    for n_tasks in (2, 3, 7):
+        shares, filled = np.zeros_like(D), np.ones_like(D)
+        for task in range(n_tasks):
+            share, part = np.zeros_like(D), np.ones_like(D)
+            add_transposed_product(A, E, M, share, task, n_tasks, scratch)
+            fill_share(part, task, n_tasks)
+            assert not share[part == 1].any()
+            assert (filled >= 1 - part).all()
+            filled -= 1 - part
+            shares += share
+        np.testing.assert_array_equal(shares, D)
+        assert not filled.any()
 
 
 @pytest.mark.parametrize("n", range(1, 2 * MAX_ROWS + 2))
@@ -234,7 +251,8 @@ def test_stand_ins_for_the_microkernel():
     product(A, 0, 2, packed, C, 2, 1, False)
     np.testing.assert_array_equal(C[2], A[0] @ B)
     D, scratch = np.zeros((2, 4)), np.empty(0)
-    add_transposed_product(A, C, 2, D, 0, 4, scratch)
+    for task in range(3):
+        add_transposed_product(A, C, 2, D, task, 3, scratch)
     np.testing.assert_allclose(D, A[:2].T @ C[:2])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from numba_lstm._jit import helper
 from numba_lstm.cpu.linking import linked
-from numba_lstm.cpu.matmul import add_transposed_product, fill_zeros, share_of
+from numba_lstm.cpu.matmul import add_transposed_product, fill_share, fill_zeros
 from numba_lstm.cpu.pooling import ATTENTION
 from numba_lstm.cpu.table import (
     B_D,
@@ -27,7 +27,7 @@ from numba_lstm.memory import matrix
 def gradient_share(grad, memory, table, ends, blocks, first_block, index, wave, per_step):
     """One task's share of the weights' gradient over a wave of blocks, or what is left.
 
-    Tasks, of which there are as many as blocks in a wave, have columns of their own: none
+    Tasks, of which there are as many as blocks in a wave, have tiles of their own: none
     needs a copy, and every sum runs over the whole batch in one order, wave after wave.
     """
     zero = np.int64(0)  # a literal would be compiled for separately
@@ -96,17 +96,16 @@ def gradient_share(grad, memory, table, ends, blocks, first_block, index, wave, 
 
 @helper
 def _add_share(grad, memory, table, to, A_at, a, B_at, b, n, new, share):
-    """Add A^T B of n rows, from a and b on, to this task's columns of a weight's gradient."""
+    """Add A^T B of n rows, from a and b on, to this task's tiles of a weight's gradient."""
     A, B, dW = (
         matrix(memory, table, A_at),
         matrix(memory, table, B_at),
         matrix(grad, table, to),
     )
-    first, last = share_of(dW.shape[1], dW.itemsize, *share)
     if new:
-        fill_zeros(dW, np.int64(0), dW.shape[0], first, last)
+        fill_share(dW, *share)
     scratch = matrix(memory, table, HEAD.scratch)[share[0]]
-    add_transposed_product(A, a, B, b, n, dW, first, last, scratch)
+    add_transposed_product(A, a, B, b, n, dW, *share, scratch)
 
 
 @helper

@@ -109,14 +109,49 @@ def scratch_size(M, N, itemsize):
 _scratch_size = helper(scratch_size)
 
 
-def _add_transposed_product(A, a_0, B, b_0, n, C, first, last, space):
-    """Add A[a_0:a_0+n, :M]^T B[b_0:b_0+n, first:last] to C[:, first:last].
+@helper
+def tiles_of(M, N, itemsize, task, n_tasks):
+    """Tiles of a matrix (M, N) that are one task's: the first, one past the last, and two sizes.
+
+    They are counted down one panel, then down the next. The sizes are the rows of a tile, and how
+    many tiles a panel has. What a product reads for a wide matrix it copies for a panel at a time:
+    its tiles are whole panels. But a narrow one has few of them: by whole panels two tasks would
+    have three and two of those of 37 units.
+    """
+    height = M if _scratch_size(M, N, itemsize) > 0 else np.int64(MAX_ROWS)
+    whole, n_tiles = panel_width(itemsize), (M + height - 1) // height
+    total = (N + whole - 1) // whole * n_tiles
+    return total * task // n_tasks, total * (task + 1) // n_tasks, height, n_tiles
+
+
+@helper
+def rows_of_panel(panel, M, tiles):
+    """Rows of a panel, the first and one past the last, in whose tiles :func:`tiles_of` has."""
+    first, last, height, n_tiles = tiles
+    before = panel * n_tiles
+    return max(first - before, 0) * height, min(min(last - before, n_tiles) * height, M)
+
+
+@helper
+def fill_share(C, task, n_tasks):
+    """Set a task's tiles of C to zero."""
+    (M, N), whole = C.shape, panel_width(C.itemsize)
+    tiles = tiles_of(M, N, C.itemsize, task, n_tasks)
+    for panel in range(tiles[0] // tiles[3], (tiles[1] + tiles[3] - 1) // tiles[3]):
+        begin, end = rows_of_panel(panel, M, tiles)
+        fill_zeros(C, begin, end - begin, panel * whole, min((panel + 1) * whole, N))
+
+
+def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
+    """Add A[a_0:a_0+n, :M]^T B[b_0:b_0+n] to a task's tiles of C.
 
     A (., M or more), B (., N), C (M, N); ``space`` holds :func:`scratch_size` elements.
     """
     M, N, size, a_row = C.shape[0], B.shape[1], C.itemsize, A.shape[1]
     zero, one = type(C[0, 0])(0), np.int64(1)
     whole = panel_width(size)
+    tiles = tiles_of(M, N, size, task, n_tasks)
+    first, last = tiles[0] // tiles[3], (tiles[1] + tiles[3] - 1) // tiles[3]
     # What is used again for many tiles is first copied together. It pays for wide matrices
     # only, whose rows probably all fall into the same few sets of the first-level cache.
     copied = _scratch_size(M, N, size) > 0
@@ -128,16 +163,20 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, first, last, space):
             m_end = min(m + breadth, M)
             if copied:
                 _copy_panels(A, a_0 + k, depth, m, m_end, space, _DEPTH * whole, MAX_ROWS)
-            for j in range(first, last, whole):
-                width = min(whole, last - j)
-                c_j = address(C) + (m * N + j) * size
+            for panel in range(first, last):
+                j = panel * whole
+                width = min(whole, N - j)
                 if not copied:
-                    a_k = address(A) + (a_0 + k) * a_row * size
+                    begin, end = rows_of_panel(panel, M, tiles)
+                    a_k = address(A) + ((a_0 + k) * a_row + begin) * size
                     b_k = address(B) + ((b_0 + k) * N + j) * size
+                    c_j = address(C) + (begin * N + j) * size
                     _column_of_tiles(
-                        *(zero, a_k, one, a_row, b_k, N, depth, c_j, N, M, width, ADD, size)
+                        *(zero, a_k, one, a_row, b_k, N, depth, c_j, N, end - begin),
+                        *(width, ADD, size),
                     )
                     continue
+                c_j = address(C) + (m * N + j) * size
                 _copy_panels(B, b_0 + k, depth, j, j + width, space, 0, whole)
                 for tile in range((m_end - m + MAX_ROWS - 1) // MAX_ROWS):
                     i = tile * MAX_ROWS
@@ -194,8 +233,13 @@ def _product_numpy(A, a, K, packed_B, C, first, n, add):
         C[first + row] = A[a + row, :K] @ B + (C[first + row] if add else 0)
 
 
-def _add_transposed_product_numpy(A, a_0, B, b_0, n, C, first, last, space):
-    C[:, first:last] += A[a_0 : a_0 + n, : len(C)].T @ B[b_0 : b_0 + n, first:last]
+def _add_transposed_product_numpy(A, a_0, B, b_0, n, C, task, n_tasks, space):
+    (M, N), whole = C.shape, panel_width(C.itemsize)
+    tiles = tiles_of(M, N, C.itemsize, task, n_tasks)
+    for panel in range(tiles[0] // tiles[3], -(-tiles[1] // tiles[3])):
+        rows = slice(*rows_of_panel(panel, M, tiles))
+        columns = slice(panel * whole, (panel + 1) * whole)
+        C[rows, columns] += A[a_0 : a_0 + n, rows].T @ B[b_0 : b_0 + n, columns]
 
 
 def _pack_numpy(W, packed, first, last):
