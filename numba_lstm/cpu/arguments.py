@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -85,6 +85,12 @@ def kinds_of(function: Callable, real: types.Float) -> tuple[types.Type, ...]:
     tuple of numba.types.Type
         One for each argument.
     """
+    kinds, code = _kinds(real), function.__code__  # as inspect.signature tells, in a tenth of 5 ms
+    return tuple(kinds.get(name, types.intp) for name in code.co_varnames[: code.co_argcount])
+
+
+@functools.cache
+def _kinds(real):
     vector, matrix, doubles = View(real, 1), View(real, 2), View(types.float64, 1)
     integers = View(types.int64, 1)
     inputs = View(types.uint8, 1), types.intp, integers, integers, doubles, doubles, doubles
@@ -101,4 +107,4 @@ def kinds_of(function: Callable, real: types.Float) -> tuple[types.Type, ...]:
         (_MATRICES, matrix),
     ):
         kinds |= dict.fromkeys(names.split(), kind)
-    return tuple(kinds.get(name, types.intp) for name in inspect.signature(function).parameters)
+    return kinds
