@@ -6,6 +6,25 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+
+def path_to_write(path: Any) -> Path:
+    """Return the path of a file to write, checked before there is anything to write.
+
+    Raises
+    ------
+    TypeError
+        If it is no path.
+    FileNotFoundError
+        If there is no directory for it.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path={path!r}: pass the name of a file, as a string or a Path.")
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is no directory: {path} cannot be written.")
+    return path
 
 
 def replace_file(path: Path, pieces: Iterable[bytes], beside: Path | None = None) -> None:

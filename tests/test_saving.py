@@ -259,6 +259,8 @@ def test_after_an_error_the_file_is_what_it_was(tmp_path, monkeypatch):
         model.save(tmp_path / "none" / "model.lstm")
     with pytest.raises(IsADirectoryError):
         model.save(tmp_path)
+    with pytest.raises(TypeError, match="path=None: pass the name of a file"):
+        model.save(None)
     model.save(path)
     before = path.read_bytes()
 

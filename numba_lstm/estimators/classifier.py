@@ -52,7 +52,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     standardize : bool, default=True
         Whether inputs are standardised per feature with the
         mean and the standard deviation of the training part, batch by batch: X is not
-        copied.
+        copied. A fit that goes on from another keeps what that one found.
     missing : {"error", "mask"}, default="error"
         What to make of NaN in X. With "mask" a feature's last value stands in for it (before
         the first the mean, or 0 without ``standardize``), and for each feature the network

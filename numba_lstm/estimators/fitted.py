@@ -257,7 +257,8 @@ class FittedMixin:
         NotFittedError
             If the estimator has not been fitted.
         TypeError
-            If it is of a class derived from this one, or a parameter is what no file holds.
+            If it is of a class derived from this one, a parameter is what no file holds, or
+            ``path`` is no path.
         ValueError
             If a weight is not finite, or the parameters ask for another network than was
             fitted.

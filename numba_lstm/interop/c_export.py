@@ -7,13 +7,12 @@ import math
 import os
 import re
 import string
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from numba_lstm._files import replace_file
+from numba_lstm._files import path_to_write, replace_file
 from numba_lstm.interop.c_source import FUNCTIONS, array, number, with_parts
 
 
@@ -74,9 +73,7 @@ def export_c(estimator: Any, path: str | os.PathLike, prefix: str = "lstm") -> N
             "with a letter here."
         )
     _check_steps(estimator)
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent} is no directory: {path} cannot be written.")
+    path = path_to_write(path)
     text = _source(estimator, prefix)
     replace_file(path, [text.encode("ascii")])
 

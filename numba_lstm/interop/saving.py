@@ -14,13 +14,12 @@ import json
 import math
 import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from numba_lstm._files import replace_file
+from numba_lstm._files import path_to_write, replace_file
 from numba_lstm.interop import numpy_predictor
 from numba_lstm.interop.numpy_predictor import STANDARDISATION
 from numba_lstm.interop.values import from_json, to_json
@@ -46,7 +45,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     NotFittedError
         If the estimator has not been fitted.
     TypeError
-        If it is of another class, or a parameter is what no file holds.
+        If it is of another class, a parameter is what no file holds, or ``path`` is no path.
     ValueError
         If a weight is not finite, or the parameters describe another network than was fitted.
     OSError
@@ -56,9 +55,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     """
     safetensors = _safetensors()
     check_is_fitted(estimator)
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent} is no directory: {path} cannot be written.")
+    path = path_to_write(path)
     text = json.dumps(_describe(estimator))
     arrays = estimator._layout.named(estimator.theta_)
     arrays |= {name: getattr(estimator, f"{name}_") for name in STANDARDISATION}
