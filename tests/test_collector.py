@@ -1,6 +1,9 @@
 """The garbage collector is held off while kernels load, and only then."""
 
 import gc
+import os
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -25,6 +28,50 @@ def test_it_is_off_within_and_then_as_it_was(enabled):
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled() == enabled
+
+
+def test_the_last_thread_to_end_turns_it_on():
+    gc.enable()
+    first, second = CollectorPaused(), CollectorPaused()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    assert not gc.isenabled()
+    second.__exit__()
+    assert gc.isenabled()
+
+
+def test_threads_leave_it_on():
+    gc.enable()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def pause():
+        for _ in range(3000):
+            with CollectorPaused():
+                pass
+
+    try:
+        threads = [threading.Thread(target=pause) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert gc.isenabled()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes fork on POSIX only")
+def test_a_forked_child_collects():
+    gc.enable()
+    with CollectorPaused():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if gc.isenabled() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_an_error_leaves_it_on():
