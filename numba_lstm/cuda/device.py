@@ -17,7 +17,8 @@ import numpy as np
 from numba import config, cuda
 from numba.cuda.args import ArgHint
 
-from numba_lstm._jit import kept
+from numba_lstm._jit import named_by_sources
+from numba_lstm._kernel_cache import guard, warn_of_no_cache
 from numba_lstm.cuda.description import describe, digest
 
 __all__ = [
@@ -95,10 +96,17 @@ def _kept(function, **options):
     # pickled; pickles of intrinsics and device functions are others in each process. Here a
     # description is part of the file's name, and Numba sees nothing enclosed.
     made_of = digest(describe(function), options, _compiler())
-    compiled = kept(cuda.jit, function, f"-{made_of}", extensions=[_Prepares()], **options)
-    if hasattr(compiled._cache, "_py_func"):  # there is a cache
-        code = SimpleNamespace(__code__=function.__code__, __closure__=None)
-        compiled._cache._py_func = code
+    named_by_sources(function, f"-{made_of}")
+    options["extensions"] = [_Prepares()]
+    try:
+        compiled = cuda.jit(cache=True, **options)(function)
+    except RuntimeError:  # no directory to put the cache into can be written
+        warn_of_no_cache()
+        return cuda.jit(**options)(function)
+    cache: Any = compiled._cache
+    if hasattr(cache, "_py_func"):  # a cache, not what stands for none
+        guard(cache._cache_file)
+        cache._py_func = SimpleNamespace(__code__=function.__code__, __closure__=None)
     return compiled
 
 
