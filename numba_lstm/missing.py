@@ -36,14 +36,17 @@ class MaskedSequences(Sequences):
         self.gaps, self.decay = sequences.gaps, sequences.decay
         self._rows = None  # nothing that a kernel could read lies anywhere
 
-    def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def gather(
+        self, index: np.ndarray, out: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Copy some sequences out, filled; see :meth:`Sequences.gather`."""
-        values, starts = self._raw.gather(index)
-        filled = np.empty((len(values), self.n_inputs), values.dtype)
-        begins = np.zeros(len(values), np.bool_)
+        if out is None:
+            out = np.empty((int(self.lengths[index].sum()), self.n_inputs), self.dtype)
+        _, starts = self._raw.gather(index, out[:, : self._raw.n_inputs])
+        begins = np.zeros(len(out), np.bool_)
         begins[starts] = True
-        _kernel()(values, begins, self._fill.astype(values.dtype), filled)
-        return filled, starts
+        _kernel()(out, begins, self._fill.astype(out.dtype))
+        return out, starts
 
 
 @functools.cache
@@ -54,9 +57,12 @@ def _kernel():
     return kernel(_fill_gaps)
 
 
-def _fill_gaps(values, begins, fill, filled):
-    """Fill rows of time steps; ``begins`` tells where a sequence does."""
-    n, F = values.shape
+def _fill_gaps(values, begins, fill):
+    """Fill rows (n, 3F) of time steps, whose first F columns hold what was seen.
+
+    ``begins`` tells where a sequence does.
+    """
+    n, F = len(values), len(fill)
     for j in range(F):
         last, since = fill[j], 0
         for t in range(n):
@@ -67,9 +73,9 @@ def _fill_gaps(values, begins, fill, filled):
                 since += 1
             else:
                 last, since = values[t, j], 0
-            filled[t, j] = last
-            filled[t, F + j] = missing
-            filled[t, 2 * F + j] = np.log1p(since)
+            values[t, j] = last
+            values[t, F + j] = missing
+            values[t, 2 * F + j] = np.log1p(since)
 
 
 class GapFiller:

@@ -9,7 +9,9 @@ from sklearn.utils.validation import _get_feature_names
 from small_inputs import X, Y, per_step, small
 
 from numba_lstm.inputs import check_sequences
+from numba_lstm.missing import MaskedSequences
 from numba_lstm.numbers_only import as_numbers
+from numba_lstm.sequences import Room
 
 pytestmark = pytest.mark.nojit
 
@@ -131,6 +133,26 @@ def test_gather_copies_only_what_it_is_asked_for(tmp_path):
     np.testing.assert_array_equal(values, X[[5, 2]].reshape(8, 2))
     assert starts.tolist() == [0, 4]
     assert values.flags.writeable
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("kind", [np.float32, np.int64, "lists"])
+def test_batches_that_are_copied_take_turns_in_one_place(kind, gaps):
+    """And hold what they do in places of their own, also when the next one is longer."""
+    data = [x[: 1 + i % 4] for i, x in enumerate(X)]
+    data = data if kind == "lists" else np.repeat(10 * X, 2, axis=1).astype(kind)[:, ::2]
+    sequences = check_sequences(data)
+    sequences = MaskedSequences(sequences, np.zeros(2)) if gaps else sequences
+    room, places = Room(), []
+    for index in ([1, 4], [3, 2, 1], [3, 6, 5, 2], [7, 2, 5], [0]):
+        index = sequences.by_length(np.array(index))
+        batch, alone = sequences.batch(index, room), sequences.batch(index)
+        np.testing.assert_array_equal(batch.values, alone.values)
+        np.testing.assert_array_equal(batch.starts, alone.starts)
+        assert batch.values.dtype == alone.values.dtype
+        assert batch.values.flags.carray
+        places.append(batch.values)
+    assert all(np.shares_memory(places[2], later) for later in places[3:])
 
 
 @pytest.mark.nojit

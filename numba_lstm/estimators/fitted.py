@@ -20,6 +20,7 @@ from numba_lstm.estimators.state import (
 )
 from numba_lstm.missing import MaskedSequences
 from numba_lstm.parameters import Layout
+from numba_lstm.sequences import Room
 from numba_lstm.times import decay
 
 if TYPE_CHECKING:
@@ -348,13 +349,15 @@ class FittedMixin:
     def _batches(sequences, network, kept=0):
         """Yield indices and batches that cover X, with buffers of ``network.room`` bytes.
 
-        ``kept`` is what the kernel keeps of a time step, in multiples of H.
+        A batch lasts until the next one. ``kept`` is what the kernel keeps of a time step, in
+        multiples of H.
         """
         n_sequences, n_steps = _most(
             network.layout, network.per_step, network.room // network.dtype.itemsize, kept
         )
+        room = Room()
         for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):
-            yield index, sequences.batch(index)
+            yield index, sequences.batch(index, room)
 
     def _network(self, attributes: dict[str, Any] | None = None) -> BaseNetwork:
         """The network of some attributes, by default the estimator's own."""

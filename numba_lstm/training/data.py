@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from numba_lstm.sequences import Batch, Sequences
+from numba_lstm.sequences import Batch, Room, Sequences
 
 
 @dataclass
@@ -81,8 +81,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.index)
 
-    def batch(self, index: np.ndarray, dtype: np.dtype) -> Batch:
+    def batch(self, index: np.ndarray, dtype: np.dtype, room: Room | None = None) -> Batch:
         """Return some sequences, standardised targets and weights as a batch.
+
+        See :meth:`Sequences.batch` for ``room``.
 
         The weights are divided by the number of the batch's sequences and by their mean
         sum over a sequence of the whole dataset: the expectation of a batch's loss is the
@@ -90,7 +92,7 @@ class Dataset:
         """
         index = self.sequences.by_length(index)
         y, weight = self.batch_targets(index, dtype, len(index))
-        return self.sequences.batch(index)._replace(y=y, weight=weight)
+        return self.sequences.batch(index, room)._replace(y=y, weight=weight)
 
     def batch_targets(
         self, index: np.ndarray, dtype: np.dtype, n: int

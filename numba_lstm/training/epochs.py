@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from numba_lstm.base_network import BaseNetwork
+from numba_lstm.sequences import Room
 from numba_lstm.training.carrier import Carrier
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.optimizers import Optimizer
@@ -82,6 +83,7 @@ class HostEpochs:
         self._training = training
         self._settings = settings
         self._on_batch = on_batch
+        self._room = Room()
 
     def run(self, order: np.ndarray, rates: Sequence[float]) -> float:
         """Run one epoch: see :class:`Epochs`."""
@@ -92,7 +94,7 @@ class HostEpochs:
         for first, rate in zip(firsts, rates, strict=True):
             self._on_batch()
             index = order[first : first + settings.batch_size]
-            batch = training.batch(index, network.dtype)
+            batch = training.batch(index, network.dtype, self._room)
             lengths = training.sequences.lengths[index]
             for part, share, state, end in carrier.parts(theta, batch, lengths):
                 loss, _ = network.loss_and_grad(

@@ -11,6 +11,7 @@ import numpy as np
 
 from numba_lstm.base_network import BaseNetwork
 from numba_lstm.losses import all_losses, null_output
+from numba_lstm.sequences import Room
 from numba_lstm.training.checkpoints import Checkpoint
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.epochs import make_epochs
@@ -248,9 +249,9 @@ def is_sound(theta):
 
 def mean_loss(network, theta, data):
     """Mean loss over a dataset."""
-    total = 0.0
+    total, room = 0.0, Room()
     for index in data.parts(max_steps=8192):  # small, for the sake of the workspace
-        batch = data.batch(index, network.dtype)
+        batch = data.batch(index, network.dtype, room)
         out = network.predict(theta, batch)
         total += total_loss(network, out, batch.y, batch.weight) * len(index)
     return total / len(data)
