@@ -34,6 +34,9 @@ VARIANTS = {
     "attention": {"pooling": "attention"},
 }
 
+# How far the data grow: sequences, and time steps of each.
+NUMBERS, LENGTHS = (1000, 10_000, 100_000), (10, 100, 500, 2000)
+
 
 def variants(options):
     """Time of a batch in training with each variant, beside the plain LSTM."""
@@ -41,11 +44,8 @@ def variants(options):
 
     def ask(worker, case):
         request = {"B": B, "T": T, "F": F, "H": H, "threads": options.threads, "batches": 16}
-        # Each beside a plain one of its own: in between the machine's speed changes.
-        plain, seconds = (
-            worker.ask("train", goal=options.goal, **request, **VARIANTS[name])
-            for name in ("plain", case[0])
-        )
+        cases = [request | VARIANTS[name] for name in ("plain", case[0])]
+        plain, seconds = worker.ask("side by side", goal=options.goal, cases=cases)
         return seconds / plain
 
     answers = take_turns(["ours"], [(name,) for name in VARIANTS], options.rounds, ask)
@@ -80,45 +80,58 @@ def long(options):
 def scaling(options):
     """Beside itself: odd sizes, float64, threads, and ever more data."""
 
-    def seconds(worker, B, T, F, H, batches, threads=options.threads, dtype="float32"):
-        request = {"B": B, "T": T, "F": F, "H": H, "batches": batches, "dtype": dtype}
-        return worker.ask("train", goal=options.goal, threads=threads, **request)
-
-    def gflops(worker, B, T, F, H):
-        return flop(B, T, F, H, training=True) / seconds(worker, B, T, F, H, 16) / 1e9
+    def request(B, T, F, H, batches, threads=options.threads, dtype="float32"):
+        sizes = {"B": B, "T": T, "F": F, "H": H, "batches": batches}
+        return {**sizes, "threads": threads, "dtype": dtype}
 
     def ask(worker, case):
         kind, *sizes = case
+        B, T, F, H = sizes
+        whole = -(-H // 16) * 16
+        cases = {
+            "odd": [request(*sizes, 16), request(B, T, F, whole, 16)],
+            "float64": [request(*sizes, 8), request(*sizes, 8, dtype="float64")],
+            "threads": [request(*sizes, 4), request(*sizes, 4, threads=1)],
+            "batch": [request(*sizes, 100, threads=1)],
+            "N": [request(*sizes, n // B) for n in NUMBERS],
+            "T": [request(B, t, F, H, max(2, 2000 // t)) for t in LENGTHS],
+        }[kind]
+        return worker.ask("side by side", goal=options.goal, cases=cases)
+
+    def figures(case, seconds):
+        kind, B, T, F, H = case
         if kind == "odd":
-            B, T, F, H = sizes
-            return gflops(worker, B, T, F, H) / gflops(worker, B, T, F, -(-H // 16) * 16)
-        if kind == "float64":
-            return seconds(worker, *sizes, 8) / seconds(worker, *sizes, 8, dtype="float64")
+            whole = -(-H // 16) * 16
+            more = flop(B, T, F, whole, training=True) / flop(B, T, F, H, training=True)
+            return [seconds[1] / seconds[0] / more]
         if kind == "batch":
-            return seconds(worker, *sizes, 100, threads=1) * 1e6
-        if kind == "threads":
-            return seconds(worker, *sizes, 4, threads=1) / seconds(worker, *sizes, 4)
-        B, T, F, H, batches = sizes  # growth: nanoseconds a time step of a sequence
-        return seconds(worker, B, T, F, H, batches) / (B * T) * 1e9
+            return [seconds[0] * 1e6]
+        if kind in "NT":  # nanoseconds a time step of a sequence
+            steps = [T] * len(NUMBERS) if kind == "N" else LENGTHS
+            return [s / (B * t) * 1e9 for s, t in zip(seconds, steps, strict=True)]
+        return [seconds[0] / seconds[1] if kind == "float64" else seconds[1] / seconds[0]]
 
     odd = [("odd", *case) for case in GRID if case[3] % 16] + [("odd", 32, 28, 28, 200)]
     float64 = [("float64", 32, 100, 32, 128), ("float64", 256, 28, 28, 128)]
     threads = [("threads", 256, 28, 28, 128), ("threads", 64, 100, 16, 64)]
-    n = [("N", 100, 20, 16, 64, batches) for batches in (10, 100, 1000)]
-    t = [("T", 64, T, 16, 64, 16) for T in (10, 100, 500, 2000)]
-    cases = [*odd, *float64, *threads, ("batch", 16, 2, 2, 2), *n, *t]
+    growth = [("N", 100, 20, 16, 64), ("T", 64, "T", 16, 64)]
+    cases = [*odd, *float64, *threads, ("batch", 16, 2, 2, 2), *growth]
     answers = take_turns(["ours"], cases, options.rounds, ask)
-    medians = {case: statistics.median(by_name["ours"]) for case, by_name in answers.items()}
     print("\nThis library beside itself, training (B, T, F, H)\n")
-    for case, value in medians.items():
-        sizes = ", ".join(map(str, case[1:5]))
+    found = {}
+    for case, by_name in answers.items():
+        rounds = [figures(case, seconds) for seconds in by_name["ours"]]
+        found[case] = [statistics.median(values) for values in zip(*rounds, strict=True)]
+        sizes = ", ".join(map(str, case[1:]))
         text = {
             "odd": f"GFLOP/s at {sizes}, of those at the next multiple of 16",
-            "float64": f"speed in float64, of that in float32, at {sizes}",
             "batch": f"microseconds a batch, kernels included, at {sizes}, one thread",
+            "float64": f"speed in float64, of that in float32, at {sizes}",
             "threads": f"times faster with {options.threads} threads than with one, at {sizes}",
-            "N": f"ns a step of a sequence, {case[-1] * 100:,} sequences at {sizes}",
-            "T": f"ns a step of a sequence, T = {case[2]:,}, at {sizes}",
+            "N": f"ns a step of a sequence, with {NUMBERS} sequences at {sizes}",
+            "T": f"ns a step of a sequence, T = {LENGTHS}, at {sizes}",
         }[case[0]]
-        print(f"{value:9.2f}  {text}")
-    return {str(case): value for case, value in medians.items()}
+        values = ", ".join(f"{value:.4g}" for value in found[case])
+        spread = [min(map(min, rounds)), max(map(max, rounds))]
+        print(f"{values:>24}  {text} ({spread[0]:.4g}..{spread[1]:.4g})")
+    return {str(case): values for case, values in found.items()}

@@ -34,9 +34,7 @@ class Worker:
     def ask(self, task, **request):
         self.process.stdin.write(json.dumps({"task": task, **request}) + "\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        time.sleep(0.25)  # OpenMP's threads go on spinning for a while
-        return answer
+        return json.loads(self.process.stdout.readline())
 
     def close(self):
         self.process.stdin.close()
@@ -59,6 +57,8 @@ def take_turns(names, cases, rounds, ask):
         for case in cases:
             for worker in workers:
                 answers[case][worker.name].append(ask(worker, case))
+                if len(workers) > 1:
+                    time.sleep(0.25)  # OpenMP's threads go on spinning for a while
         print(f"  round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
     for worker in workers:
         worker.close()

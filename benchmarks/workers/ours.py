@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +41,24 @@ def train(B, T, F, H, batches, threads, goal, dtype="float32", **architecture):
     return _epoch_seconds(X, y, B, H, threads, goal, dtype, **architecture) / batches
 
 
+def train_side_by_side(cases, goal):
+    """A batch of each case, right after one another: a second later it is another machine."""
+    return _in_turn([partial(train, **case) for case in cases], goal)
+
+
 def train_ragged(B, T, F, H, batches, threads, goal):
     """A batch of many lengths, and one of as many steps in sequences of one length."""
-    X, y = ragged(T, F, B * batches)
-    length = round(np.mean([len(x) for x in X]))
-    whole = data(B, length, F, B * batches)
-    return {
-        "packed": _epoch_seconds(X, y, B, H, threads, goal, "float32") / batches,
-        "whole": _epoch_seconds(*whole, B, H, threads, goal, "float32") / batches,
-    }
+    many = ragged(T, F, B * batches)
+    one = data(B, round(np.mean([len(x) for x in many[0]])), F, B * batches)
+    epochs = [partial(_epoch_seconds, *d, B, H, threads, dtype="float32") for d in (many, one)]
+    packed, whole = _in_turn(epochs, goal)
+    return {"packed": packed / batches, "whole": whole / batches}
+
+
+def _in_turn(measures, goal, turns=3):
+    """Medians over some turns."""
+    found = [[measure(goal=goal / turns) for measure in measures] for _ in range(turns)]
+    return [float(np.median(one)) for one in zip(*found, strict=True)]
 
 
 def predict(B, T, F, H, threads, goal):
@@ -79,6 +89,7 @@ if __name__ == "__main__":
     serve(
         {
             "train": train,
+            "side by side": train_side_by_side,
             "predict": predict,
             "step": step,
             "ragged": train_ragged,
