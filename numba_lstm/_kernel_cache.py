@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import pickle
 import uuid
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,6 +17,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
 from numba.core.runtime import _nrt_python as runtime
 
 _RUN = uuid.uuid4().hex[:12]
+_SEAL = 16  # bytes
 
 
 class KernelCache:
@@ -129,7 +132,24 @@ def guard(files: Any) -> None:
     # other's, for good. Names of each process's own exclude it.
     name = f"{files._index_name.removesuffix('.nbi')}.{_RUN}"
     files._data_name = lambda number: f"{name}-{os.getpid()}.{number}.nbc"
-    load, save = files.load, files.save
+    load, save, dump, load_index = files.load, files.save, files._dump, files._load_index
+
+    def load_sound_index() -> Any:
+        if os.path.exists(files._index_path):
+            with open(files._index_path, "rb") as file:
+                pickle.load(file)  # Numba's version
+                _check(file.read())
+        return load_index()
+
+    def load_data(name: str) -> Any:
+        with open(files._data_path(name), "rb") as file:
+            content = file.read()
+        _check(content)
+        return pickle.loads(content)  # which reads no further than what was dumped
+
+    def dump_and_seal(data: Any) -> bytes:
+        content = dump(data)
+        return content + _seal(content)
 
     def load_if_sound(key: Any) -> Any:
         try:
@@ -150,6 +170,17 @@ def guard(files: Any) -> None:
             warn_of_no_cache()
 
     files.load, files.save = load_if_sound, save_if_possible
+    files._load_index, files._load_data, files._dump = load_sound_index, load_data, dump_and_seal
+
+
+def _seal(content: bytes) -> bytes:
+    """Return what tells of content whether a bit of it has changed: LLVM might end the process."""
+    return hashlib.blake2b(content, digest_size=_SEAL).digest()
+
+
+def _check(content: bytes) -> None:
+    if content[-_SEAL:] != _seal(content[:-_SEAL]):
+        raise ValueError("This file is damaged.")
 
 
 @functools.cache

@@ -1,9 +1,17 @@
-"""Which process this is: imported with the package, long before any kernel."""
+"""Which process this is, and what holds for all of it.
+
+Imported with the package, long before any kernel.
+"""
+
+from __future__ import annotations
 
 import multiprocessing
 import os
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _FORKED_WITHOUT_EXEC = 0x40  # Linux: PF_FORKNOEXEC of a task's flags
 
@@ -37,3 +45,41 @@ def in_forked_child() -> bool:
     # A worker of a pool, whose siblings have the other cores, wherever it was imported.
     in_child = multiprocessing.parent_process() is not None
     return in_child and multiprocessing.get_start_method() == "fork"
+
+
+class WhileAnyone:
+    """A state of the process that holds while any of its threads is within a ``with`` statement.
+
+    Parameters
+    ----------
+    begin : callable
+        Called as the first thread enters; returns what was before.
+    end : callable
+        Called with that as the last one leaves.
+    """
+
+    def __init__(self, begin: Callable[[], Any], end: Callable[[Any], None]) -> None:
+        self._begin, self._end = begin, end
+        self._n, self._before = 0, None
+        self._lock = threading.RLock()  # a signal's handler may enter in the thread that has it
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin_anew)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n == 0:
+                self._before = self._begin()
+            self._n += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            if self._n > 0:  # 0, if this thread was forked in between
+                self._n -= 1
+                if self._n == 0:
+                    self._end(self._before)
+
+    def _begin_anew(self) -> None:
+        """A forked child has none of the threads that are within."""
+        was_entered, self._n, self._lock = self._n > 0, 0, threading.RLock()
+        if was_entered:
+            self._end(self._before)

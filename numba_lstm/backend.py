@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numba_lstm._collector import CollectorPaused
+from numba_lstm._collector import collector_paused
 from numba_lstm._warning import warn
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def make_network(
         del options["n_threads"]
         rounded_to = "" if precision == "float32" else precision
         return CudaNetwork(layout, dtype, precision=rounded_to, **options)
-    with CollectorPaused():
+    with collector_paused:
         from numba_lstm.network import Network  # which imports Numba
 
     return Network(layout, dtype, **options)
@@ -190,7 +190,7 @@ def kept_network(
 @functools.cache
 def _resolver():
     """Import Numba, and what needs it to count threads: 0.3 us less a call than to ask again."""
-    with CollectorPaused():
+    with collector_paused:
         from numba_lstm.cpu.threads import resolve_n_jobs
     return resolve_n_jobs
 

@@ -202,7 +202,7 @@ def _check_finite(sequences, name, allow_nan):
         found = "NaN" if np.isnan(values[row, feature]) else "infinity"
         advice = "Impute such values first (sklearn.impute, or a forward fill along time)."
         if found == "NaN":
-            advice += " Or say missing='mask', to learn from gaps."
+            advice += " Or fit with missing='mask', to learn from gaps."
         if name.startswith("y"):
             advice = "Leave such sequences out of X and y."
         raise ValueError(

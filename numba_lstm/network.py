@@ -1,7 +1,7 @@
 """The network as a function of theta: ``predict``, ``states`` and ``loss_and_grad``.
 
 Everything that trains a network, whatever the optimiser, calls the one
-:meth:`Network.loss_and_grad`.
+:meth:`BaseNetwork.loss_and_grad`.
 """
 
 from __future__ import annotations

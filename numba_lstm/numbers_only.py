@@ -54,9 +54,7 @@ def as_numbers(X: Any, name: str, **options: Any) -> np.ndarray:
     ValueError
         If it holds text, or is no rectangular array.
     """
-    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X) and X.dtype.kind in "fiub":
-        # What is masked is no number: NaN is what the checks and missing="mask" know.
-        X = np.ma.filled(X.astype(X.dtype if X.dtype.kind == "f" else np.float64), np.nan)
+    X = unmasked(X)
     if hasattr(X, "columns") and not hasattr(X, "iloc"):
         # Polars would make numbers of dates, and say nothing. Pandas' frames raise below.
         _refuse(_culprits(X, name, by_dtype=True), name)
@@ -85,6 +83,13 @@ def as_numbers(X: Any, name: str, **options: Any) -> np.ndarray:
     if array.dtype.kind in "mM":
         _refuse(_culprits(X if hasattr(X, "columns") else array, name), name)
     return array
+
+
+def unmasked(X: Any) -> Any:
+    """Return a masked array of numbers with NaN, which checks know, for what is masked."""
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X) and X.dtype.kind in "fiub":
+        return np.ma.filled(X.astype(X.dtype if X.dtype.kind == "f" else np.float64), np.nan)
+    return X
 
 
 def _refuse(found, name, cause=None):

@@ -13,6 +13,7 @@ from numba_lstm.cpu import steps
 from numba_lstm.estimators.state import as_arrays
 from numba_lstm.inputs import column_names
 from numba_lstm.missing import GapFiller
+from numba_lstm.numbers_only import unmasked
 from numba_lstm.one_step import check_forward, rows_of, scale_and_units
 from numba_lstm.times import Clock
 
@@ -173,7 +174,7 @@ class Stream:
 
     def _checked(self, x, time):
         """Return inputs as the kernel takes them, from whatever may be given."""
-        given, shape = np.asarray(x), self._shape
+        given, shape = np.asarray(unmasked(x)), self._shape
         if given.ndim == 0 and given.dtype.kind not in "fiub":
             raise TypeError(
                 f"x is a {type(x).__name__}; a step of this stream needs {shape} numbers."

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from numba_lstm.numbers_only import unmasked
 from numba_lstm.sequences import Sequences
 
 
@@ -39,7 +40,8 @@ def check_times(times: Any, sequences: Sequences, name: str = "times") -> tuple[
         If these are no numbers and no dates.
     """
     N, lengths = len(sequences), sequences.lengths
-    parts = times if isinstance(times, list | tuple) else np.asarray(times)
+    keeps = isinstance(times, list | tuple | np.ma.MaskedArray)
+    parts = times if keeps else np.asarray(times)
     if np.ndim(parts) == 0 if isinstance(parts, np.ndarray) else not parts:
         raise ValueError(
             f"{name} is {times!r}; pass an array (N, T) or (T,), or a list of {N} arrays, with "
@@ -91,7 +93,9 @@ def as_times(values: Any, name: str) -> np.ndarray:
     TypeError
         If they are no numbers and no dates.
     """
-    moments = np.ma.filled(values, np.nan) if np.ma.is_masked(values) else np.asarray(values)
+    if np.ma.is_masked(values) and values.dtype.kind in "mM":
+        values = np.ma.filled(values, np.array("NaT", values.dtype))
+    moments = np.asarray(unmasked(values))
     if moments.dtype.kind == "O":
         missing = [x is None or x != x for x in moments.reshape(-1)]  # None, NaN, NaT
         items = [np.nan if not_there else _naive(x) for not_there, x in zip(
@@ -105,6 +109,11 @@ def as_times(values: Any, name: str) -> np.ndarray:
             if there and all(isinstance(x, kinds) and not isinstance(x, bool) for x in there):
                 filled = [nothing if out else x for x, out in zip(items, missing, strict=True)]
                 return np.array(filled, dtype).reshape(moments.shape)
+    if moments.dtype.kind == "m" and np.datetime_data(moments.dtype)[0] in "YM":
+        raise TypeError(
+            f"{name} has dtype {moments.dtype}, and no two months or years are of one length. "
+            "Pass dates, which numpy.datetime64('2020-01') plus these are, or days."
+        )
     if moments.dtype.kind in "mM":
         return moments
     if moments.dtype.kind not in "fiu":

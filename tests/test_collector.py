@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numba_lstm import LSTMRegressor
-from numba_lstm._collector import CollectorPaused
+from numba_lstm._collector import collector_paused
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +22,9 @@ def _as_it_was():
 @pytest.mark.parametrize("enabled", [True, False])
 def test_it_is_off_within_and_then_as_it_was(enabled):
     (gc.enable if enabled else gc.disable)()
-    with CollectorPaused():
+    with collector_paused:
         assert not gc.isenabled()
-        with CollectorPaused():
+        with collector_paused:
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled() == enabled
@@ -32,12 +32,11 @@ def test_it_is_off_within_and_then_as_it_was(enabled):
 
 def test_the_last_thread_to_end_turns_it_on():
     gc.enable()
-    first, second = CollectorPaused(), CollectorPaused()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__()
+    collector_paused.__enter__()
+    collector_paused.__enter__()
+    collector_paused.__exit__()
     assert not gc.isenabled()
-    second.__exit__()
+    collector_paused.__exit__()
     assert gc.isenabled()
 
 
@@ -48,7 +47,7 @@ def test_threads_leave_it_on():
 
     def pause():
         for _ in range(3000):
-            with CollectorPaused():
+            with collector_paused:
                 pass
 
     try:
@@ -65,7 +64,7 @@ def test_threads_leave_it_on():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes fork on POSIX only")
 def test_a_forked_child_collects():
     gc.enable()
-    with CollectorPaused():
+    with collector_paused:
         child = os.fork()
         if child == 0:
             os._exit(0 if gc.isenabled() else 1)
@@ -76,7 +75,7 @@ def test_a_forked_child_collects():
 
 def test_an_error_leaves_it_on():
     gc.enable()
-    with pytest.raises(KeyError), CollectorPaused():
+    with pytest.raises(KeyError), collector_paused:
         raise KeyError
     assert gc.isenabled()
 

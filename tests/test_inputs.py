@@ -8,12 +8,15 @@ from sklearn.base import clone
 from sklearn.utils.validation import _get_feature_names
 from small_inputs import X, Y, per_step, small
 
+from numba_lstm import LSTMClassifier, fit_many
 from numba_lstm.inputs import check_sequences
+from numba_lstm.interop.numpy_predictor import load_predictor
 from numba_lstm.missing import MaskedSequences
 from numba_lstm.numbers_only import as_numbers
 from numba_lstm.sequences import Room
 
 pytestmark = pytest.mark.nojit
+DATES = np.datetime64("2024-03-01T12")
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +208,51 @@ def test_what_is_masked_is_missing():
     targets = np.ma.masked_array(X[:, :, 0], X[:, :, 1] > 0)
     models = [small(return_sequences=True).fit(X, y) for y in (targets, targets.filled(np.nan))]
     np.testing.assert_array_equal(models[0].theta_, models[1].theta_)
+
+
+def test_what_is_masked_is_missing_in_streams_files_and_times(tmp_path):
+    numbers = np.round(10 * X)
+    masked = np.ma.masked_array(numbers.astype(int), numbers > 5)
+    filled = np.where(numbers > 5, np.nan, numbers)
+    times = np.arange(4.0)
+    hidden = np.ma.masked_array(np.tile(times, (12, 1)), numbers[:, :, 0] > 5)
+    model = small(missing="mask").fit(masked, Y)
+    streams = model.stream(12), model.stream(12)
+    for t in range(4):
+        found = [s.step(x[:, t]) for s, x in zip(streams, (masked, filled), strict=True)]
+        np.testing.assert_array_equal(*found)
+    model.save(tmp_path / "model")
+    predictor = load_predictor(tmp_path / "model")
+    for given, same in ((masked, filled), (list(masked), list(filled))):
+        np.testing.assert_array_equal(predictor.predict(given), predictor.predict(same))
+        np.testing.assert_allclose(predictor.predict(given), model.predict(masked), atol=1e-5)
+    for given in (hidden, hidden.astype(int), DATES + hidden.astype("m8[h]")):
+        with pytest.raises(ValueError, match="is not finite at time step"):
+            small().fit(X, Y, times=given)
+
+
+def test_labels_that_are_masked_are_not_known():
+    codes = np.digitize(X[:, :, 0], [-0.5, 0.5])
+    labels = np.ma.masked_array(codes, X[:, :, 1] > 0.5)
+    gaps = np.where(X[:, :, 1] > 0.5, np.nan, codes)
+    model = LSTMClassifier(3, max_iter=2, random_state=0, return_sequences=True)
+    curves = [clone(model).fit(X, y).loss_curve_ for y in (labels, list(labels), gaps, codes)]
+    assert curves[0] == curves[1] == curves[2] != curves[3]
+    for one in (labels[:, 0], labels[:, :3] > 0):
+        with pytest.raises(ValueError, match=r"masked|NaN"):
+            LSTMClassifier(3).fit(X, one)
+
+
+@pytest.mark.parametrize("classifier", [False, True])
+@pytest.mark.parametrize("fit", [type(small()).fit, lambda model, *data: fit_many([model], *data)])
+def test_warnings_point_to_who_called(classifier, fit):
+    """One of a column of targets, one of labels that look like those of steps."""
+    model, y = small(), Y[:, np.newaxis]
+    if classifier:
+        model, y = LSTMClassifier(3, max_iter=1), np.tile([0, 1, 1, 0], (12, 1))
+    with pytest.warns(UserWarning, match="column-vector" * (not classifier)) as found:
+        fit(model, X, y)
+    assert [one.filename for one in found] == [__file__]
 
 
 def test_frames_in_a_list_of_other_columns():

@@ -1,6 +1,7 @@
 """Estimators with solver="lbfgs"."""
 
 import contextlib
+import os
 import warnings
 
 import numpy as np
@@ -217,6 +218,20 @@ def test_blas_has_its_threads_back(monkeypatch):
     assert during
     assert all(found == {1} for found in during)
     assert threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes fork on POSIX only")
+def test_a_forked_child_has_the_threads_of_blas():
+    before = threadpool_info()
+    with lbfgs._one_blas_thread:
+        child = os.fork()
+        if child == 0:
+            found = threadpool_info() == before
+            with lbfgs._one_blas_thread:
+                found = found and threadpool_info() != before
+            os._exit(0 if found and threadpool_info() == before else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert threadpool_info() == before
 
 
 def test_blas_has_its_threads_back_from_two_fits_at_once():

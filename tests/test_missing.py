@@ -75,6 +75,32 @@ def test_the_original_complete_data_are_untouched_and_need_no_mask():
     assert np.isfinite(model().fit(X, Y).predict(X)).all()
 
 
+def test_a_feature_that_is_never_seen_in_training_counts_for_nothing():
+    """Whatever its values are later; what else is learned does not depend on it."""
+    unseen = np.where(np.arange(2) == 1, np.nan, X)
+    with pytest.warns(UserWarning, match="feature 1: values seen later") as found:
+        fitted = model(max_iter=20).fit(unseen, Y)
+    assert found[0].filename == __file__
+    assert fitted.score(unseen, Y) > 0.2
+    later = unseen.copy()
+    later[:, :, 1] = 1e6
+    as_small = np.where(np.isnan(unseen), 1e-3, unseen)
+    np.testing.assert_array_equal(fitted.predict(later), fitted.predict(as_small))
+    assert np.isfinite(fitted.predict(X)).all()
+    with pytest.warns(UserWarning, match="features 0, 1:"):
+        assert np.isfinite(model().fit(np.full_like(X, np.nan), Y).predict(X)).all()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_feature_that_is_missing_in_a_part_of_the_data(order):
+    """The statistics are gathered part by part, in whatever order the sequences come."""
+    late = rng.standard_normal((2000, 50, 2)) + [0, 5]
+    late[:1000, :, 1] = np.nan
+    fitted = model(max_iter=1).fit(late[::order], late[::order, -1, 0])
+    np.testing.assert_allclose(fitted.input_mean_[1], np.nanmean(late[:, :, 1]), rtol=1e-12)
+    np.testing.assert_allclose(fitted.input_scale_[1], np.nanstd(late[:, :, 1]), rtol=1e-12)
+
+
 def test_streams_remember_what_was_seen_last():
     fitted = model().fit(GAPS, Y)
     expected = fitted.predict(GAPS)
@@ -109,8 +135,6 @@ def test_what_is_refused():
         model(missing="error").fit(GAPS, Y)
     with pytest.raises(ValueError, match="infinity"):
         model().fit(np.where(np.arange(2) == 1, np.inf, X), Y)
-    with pytest.raises(ValueError, match="feature 1 is NaN at every time step"):
-        model().fit(np.where(np.arange(2) == 1, np.nan, X), Y)
     with pytest.raises(ValueError, match="missing"):
         model(missing="drop").fit(X, Y)
     fitted = model(warm_start=True).fit(GAPS, Y)

@@ -36,6 +36,14 @@ def test_equal_distances_make_no_difference(regular):
     assert np.abs(timed.predict(X, times=TIMES) - plain.predict(X)).max() > 1e-4
 
 
+@pytest.mark.parametrize("unit", ["Y", "M"])
+def test_months_and_years_are_no_length_of_time(unit):
+    months = np.arange(9)
+    with pytest.raises(TypeError, match="two months or years"):
+        model().fit(X, Y, times=months.astype(f"m8[{unit}]"))
+    assert model().fit(X, Y, times=months.astype(f"M8[{unit}]")).time_scale_ > 1e6
+
+
 @pytest.mark.parametrize("kind", ["array", "list", "backwards", "one gap"])
 def test_predictions_are_the_reference(kind):
     sequences, times = (RAGGED, RAGGED_TIMES) if kind == "list" else (X, TIMES)

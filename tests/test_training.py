@@ -12,6 +12,15 @@ from numba_lstm.training.optimizers import Optimizer
 
 
 @pytest.mark.nojit
+@pytest.mark.parametrize("solver", ["adam", "rmsprop"])
+def test_epsilon_is_above_zero_in_float32_too(solver):
+    """The weights of the forget gate have no gradient here: 0 / 0."""
+    model = regressor(solver=solver, epsilon=1e-50, coupled_gates=True).fit(X, Y)
+    assert len(model.loss_curve_) == model.max_iter
+    assert np.isfinite(model.theta_).all()
+
+
+@pytest.mark.nojit
 @pytest.mark.parametrize("solver", ["adam", "sgd", "rmsprop"])
 @pytest.mark.parametrize("learning_rate", ["constant", "cosine", "plateau"])
 def test_every_solver_and_schedule_learns(solver, learning_rate):

@@ -49,6 +49,7 @@ def test_nothing_is_left_to_compile(tmp_path, case):
     [
         {"early_stopping": True, "validation_fraction": 0.5},
         {"stateful": True, "batch_size": 3, "return_sequences": True},
+        {"stateful": True, "batch_size": 1},
         {"missing": "mask", "tbptt_steps": 2},
         {"residual": True, "num_layers": 2, "hidden_size": [3, 3]},
         {"dtype": "float64", "standardize": False},

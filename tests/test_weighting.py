@@ -27,6 +27,26 @@ def test_sample_weights_of_whole_numbers_repeat():
 
 
 @pytest.mark.nojit
+@pytest.mark.parametrize("factor", [1e6, 1e300, 5e-324, 3.0])
+def test_only_the_ratios_of_weights_count(factor):
+    """Also where a feature varies little beside its mean."""
+    pressure = 1013 + 0.01 * X
+    plain = regressor().fit(pressure, Y)
+    same = regressor().fit(pressure, Y, sample_weight=np.full(N, factor))
+    np.testing.assert_allclose(same.input_scale_, plain.input_scale_, rtol=1e-9)
+    np.testing.assert_allclose(same.predict(pressure), plain.predict(pressure), atol=1e-4)
+    np.testing.assert_allclose(plain.input_scale_, pressure.std(axis=(0, 1)), rtol=1e-9)
+
+
+def test_a_number_weighs_all_alike_in_scores():
+    for model, y in ((regressor(), Y), (classifier(), Y > 0)):
+        model.fit(X, y)
+        assert model.score(X, y, sample_weight=2.0) == pytest.approx(model.score(X, y))
+        with pytest.raises(ValueError, match="one weight for each sequence"):
+            model.score(X, y, sample_weight=[1.0, 2.0])
+
+
+@pytest.mark.nojit
 def test_class_weights():
     rare = np.arange(N) < 4
     plain, balanced = (

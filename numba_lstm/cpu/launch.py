@@ -22,7 +22,7 @@ from numba import config, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from numba_lstm._collector import CollectorPaused
+from numba_lstm._collector import collector_paused
 from numba_lstm._jit import kernel
 from numba_lstm._llvm import llvm_function
 from numba_lstm.memory import view, view_type
@@ -34,7 +34,7 @@ _TRAMPOLINE = ir.FunctionType(ir.VoidType(), [_INT] * 3)
 def address(function: Any, signature: tuple[types.Type, ...]) -> int:
     """Compile a function for views of a signature's arrays and return where it lies."""
     signature = view_type(types.Tuple(signature)).types if signature else ()
-    with CollectorPaused():
+    with collector_paused:
         function.compile(signature)
     compiled = function.overloads[signature]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)

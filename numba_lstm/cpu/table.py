@@ -1,12 +1,12 @@
 """The table of integers that tells kernels where the buffers of all cells lie.
 
-Of a matrix it holds the first element in the memory, rows and columns, which views.matrix
-makes a matrix of again: ``matrix(memory, table, cell_part(k) + CELL.gates)``.
+Of a matrix it holds the first element in the memory, rows and columns, which memory.matrix
+makes a matrix of again: ``matrix(memory, table, part_of_cell(k) + CELL.gates)``.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from numba_lstm._jit import helper
 
@@ -271,14 +271,15 @@ class HeadColumns(NamedTuple):
     begins: int
 
 
-def _columns(kind, n_matrices):
+def _columns(kind):
     """Return where each field begins, of matrices with three numbers each, and their number."""
+    n_matrices = list(get_type_hints(kind).values()).count(Any)
     *columns, size = (3 * k - 2 * max(0, k - n_matrices) for k in range(len(kind._fields) + 1))
     return kind(*columns), size
 
 
-HEAD, _HEAD_SIZE = _columns(HeadColumns, 30)
-CELL, _CELL_SIZE = _columns(CellColumns, 44)
+HEAD, _HEAD_SIZE = _columns(HeadColumns)
+CELL, _CELL_SIZE = _columns(CellColumns)
 
 
 @helper

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from numba_lstm._collector import CollectorPaused
+from numba_lstm._collector import collector_paused
 from numba_lstm._warning import warn
 from numba_lstm.estimators.weights import check_step_weights
 from numba_lstm.inputs import check_sequences
@@ -27,7 +27,7 @@ _ONE_LOSS = {
 
 def check_parameters(estimator: Any, continued: bool) -> np.dtype:
     """Check the constraints, and what these cannot say; return the dtype."""
-    with CollectorPaused():  # both import Numba, the second all that trains
+    with collector_paused:  # both import Numba, the second all that trains
         from numba_lstm.cpu.threads import resolve_n_jobs
         from numba_lstm.training import loop  # noqa: F401
 
@@ -147,9 +147,8 @@ def check_X(
         return sequences, {key: known[key] for key in names if key in known}
     probe = copy.copy(estimator)  # so that a later error leaves the estimator as it was
     if reset:
-        for name in ("n_features_in_", "feature_names_in_"):
-            probe.__dict__.pop(name, None)
-    if reset:
+        for key in ("n_features_in_", "feature_names_in_"):
+            probe.__dict__.pop(key, None)
         probe._n_inputs, probe._was_2d = sequences.n_inputs, sequences.kind == "2-D"
     if sequences.kind == "2-D" and (probe._was_2d or reset):
         validate_data(probe, X, reset=reset, skip_check_array=True)

@@ -20,7 +20,7 @@ from numba_lstm.estimators.checks import trains_in_batches
 from numba_lstm.estimators.class_weights import weights_by_class
 from numba_lstm.estimators.labels import check_labels, flat_labels, known_classes
 from numba_lstm.estimators.targets import Targets
-from numba_lstm.estimators.weights import weights_of_steps
+from numba_lstm.estimators.weights import weights_of_steps, weights_or_none
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 
@@ -391,8 +391,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         check_is_fitted(self)
         found = self.predict(X, times=times)
         if not self._targets.per_step:
+            weight = weights_or_none(sample_weight, found)
             with np.errstate(invalid="ignore"):  # it casts infinity before it refuses it
-                return class_predictions.accuracy(y, found, sample_weight)
+                return class_predictions.accuracy(y, found, weight)
         predicted = np.concatenate(list(found))
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that
         weight = weights_of_steps(sample_weight, sequences, "sample_weight")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 from typing import Any
 
@@ -10,14 +9,18 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets, is_multilabel
 from sklearn.utils.validation import check_array, column_or_1d
 
+from numba_lstm._warning import warn
 from numba_lstm.estimators.targets import (
     Targets,
     check_length,
     check_missing,
     check_not_flat,
     check_steps,
+    flattened,
+    inputs_of,
 )
 from numba_lstm.inputs import check_sequences
+from numba_lstm.numbers_only import unmasked
 from numba_lstm.sequences import Sequences
 
 
@@ -167,16 +170,15 @@ def _check_indicator(y, sequences, per_step, reference, name):
         values: Any = _step_indicator(y, sequences, name)
         n_labels = values.n_inputs
     else:
-        values = np.asarray(check_array(y, dtype=np.float64, input_name=name))
+        values = np.asarray(check_array(unmasked(y), dtype=np.float64, input_name=name))
         _check_binary(values, name)
         n_labels = values.shape[1]
         if reference is None and n_labels > 2 and (sequences.lengths == n_labels).all():
-            warnings.warn(
+            warn(
                 f"{name} has {n_labels} columns, as many as X has time steps, and is taken for "
                 f"{n_labels} labels for each sequence. Set return_sequences=True if it has one "
                 "for each time step.",
                 UserWarning,
-                stacklevel=6,  # what leads here from fit
             )
     if reference is not None and n_labels != reference.n_outputs:
         raise ValueError(
@@ -237,12 +239,21 @@ def flat_labels(
                 "a label for each sequence. Set return_sequences=True for one at every time step; "
                 "several labels for each sequence are given as 0 and 1 in a column for each."
             )
-        return column_or_1d(flat, warn=True), np.ones(len(flat), bool)
+        if np.ma.is_masked(y):
+            raise ValueError(
+                f"{name} is masked for sequence {np.argwhere(np.ma.getmaskarray(y))[0, 0]}, and a "
+                "classifier needs a label for each. Leave such sequences out of "
+                f"{inputs_of(name)} and {name}."
+            )
+        return flattened(flat), np.ones(len(flat), bool)
     check_not_flat(y, name)
     rows = np.asarray(y) if hasattr(y, "columns") else y  # a frame yields its columns
     parts = [column_or_1d(np.asarray(labels)) for labels in rows]
     check_steps(Sequences([part[:, np.newaxis] for part in parts], "list"), sequences, name)
-    known = [_has_label(part) for part in parts]
+    known = [
+        _has_label(part) & ~np.reshape(np.ma.getmask(labels), -1)
+        for part, labels in zip(parts, rows, strict=True)
+    ]
     # Only what is known is put together: beside strings NaN would become one, "nan".
     parts = [_numbers(part[mask]) for part, mask in zip(parts, known, strict=True) if mask.any()]
     if not parts:

@@ -18,7 +18,7 @@ from numba_lstm.estimators._documentation import documented
 from numba_lstm.estimators.base import BaseLSTM
 from numba_lstm.estimators.checks import trains_in_batches
 from numba_lstm.estimators.targets import Targets, check_values
-from numba_lstm.estimators.weights import weights_of_steps
+from numba_lstm.estimators.weights import weights_of_steps, weights_or_none
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 
@@ -332,6 +332,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
         found = self.predict(X, times=times)
         if not self._targets.per_step:
+            sample_weight = weights_or_none(sample_weight, found)
             try:
                 return r2_score(y, found, sample_weight=sample_weight)
             except ValueError:

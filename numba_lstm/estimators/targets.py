@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import (
-    _num_samples,
-    column_or_1d,
-)
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.validation import _num_samples, column_or_1d
 
+from numba_lstm._warning import warn
 from numba_lstm.inputs import check_sequences
 from numba_lstm.numbers_only import as_numbers
 from numba_lstm.sequences import Sequences
@@ -58,9 +57,20 @@ class Targets:
         return self.values[:, 0] if one_class else None
 
 
-def _inputs_of(name):
+def inputs_of(name):
     """What the inputs are called whose targets are called ``name``."""
     return "X_val" if name.endswith("_val") else "X"
+
+
+def flattened(y: np.ndarray) -> np.ndarray:
+    """Return a column (N, 1), or what has one dimension already, as (N,); warn of the former."""
+    if y.ndim > 1:
+        warn(
+            "A column-vector y was passed when a 1d array was expected. Change the shape of y to "
+            "(n_samples,), for example by ravel().",
+            DataConversionWarning,
+        )
+    return column_or_1d(y)
 
 
 def check_length(y: Any, n: int, name: str) -> None:
@@ -70,7 +80,7 @@ def check_length(y: Any, n: int, name: str) -> None:
     if _num_samples(y) != n:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: {n} sequences in "
-            f"{_inputs_of(name)}, "
+            f"{inputs_of(name)}, "
             f"but {_num_samples(y)} targets in {name}."
         )
 
@@ -91,7 +101,7 @@ def check_steps(targets: Sequences, sequences: Sequences, name: str) -> None:
         i = different[0]
         raise ValueError(
             f"With return_sequences=True every time step needs a target: sequence {i} of "
-            f"{_inputs_of(name)} has "
+            f"{inputs_of(name)} has "
             f"{sequences.lengths[i]} time steps, but {name}[{i}] has {targets.lengths[i]}."
         )
 
@@ -173,7 +183,7 @@ def check_values(
             )
         y = as_numbers(y, name, ensure_2d=False, ensure_min_samples=0, estimator=estimator)
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            y = flattened(y)
         if y.ndim not in (1, 2):
             raise ValueError(
                 f"{name} has shape {y.shape}, but without return_sequences it is (n_samples,) or "
@@ -186,7 +196,7 @@ def check_values(
             raise ValueError(
                 f"Input {name} contains {found}: target {row}"
                 f"{f', output {column}' if y.ndim > 1 else ''}. Leave such sequences out of "
-                f"{_inputs_of(name)} and {name}."
+                f"{inputs_of(name)} and {name}."
             )
         targets = Targets(values, values.shape[1], y.ndim > 1, False)
     if reference is not None and targets.n_outputs != reference.n_outputs:

@@ -281,7 +281,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         return {"hidden": "h", "cell": "c", "both": "hc"}[self.features]
 
     def _ends(self, X):
-        """Yield h_T, c_T or both of the layers asked for."""
+        """Return h_T, c_T or both of the layers asked for."""
         if self._masks:  # whose states predict does not return
             pairs = [self._last_of(X, layer) for layer in self._layers()]
             state = tuple(zip(*pairs, strict=True))

@@ -63,7 +63,7 @@ def check_weights(sample_weight: Any, n: int, name: str) -> np.ndarray:
         )
     if not weight.any():
         raise ValueError(f"{name} is zero for every sequence: nothing is left to learn from.")
-    return np.ldexp(weight, -_excess(weight.max()))
+    return _below_one(weight)
 
 
 def check_step_weights(
@@ -116,9 +116,16 @@ def check_step_weights(
         )
     if not weight.any():
         raise ValueError(f"{name} is zero at every time step: nothing is left to learn from.")
-    weight = np.ldexp(weight, -_excess(weight.max()))
+    weight = _below_one(weight)
     parts = np.split(weight[:, np.newaxis], np.cumsum(steps.lengths)[:-1])
     return np.array([part.mean() for part in parts]), Sequences(parts, "list")
+
+
+def weights_or_none(sample_weight: Any, sequences: Any) -> np.ndarray | None:
+    """Check the weights of sequences, where there are any."""
+    if sample_weight is None:
+        return None
+    return check_weights(sample_weight, len(sequences), "sample_weight")
 
 
 def weights_of_steps(sample_weight: Any, sequences: Sequences, name: str) -> np.ndarray:
@@ -136,10 +143,9 @@ def _has_steps(sample_weight):
     return np.iterable(sample_weight) and np.ndim(next(iter(sample_weight), 0.0)) > 0
 
 
-def _excess(largest):
-    """Binary digits that weights have too many.
+def _below_one(weight):
+    """Weights of the same ratios, which are all that counts: of huge ones sums overflow.
 
-    Ratios are all that counts. Of weights beyond all measure a sum would overflow, and
-    scikit-learn's scaler take every column for a constant; powers of 2 round nothing.
+    Powers of 2 round nothing.
     """
-    return max(0, int(np.frexp(largest)[1]) - 20)
+    return np.ldexp(weight, -np.frexp(weight.max())[1])

@@ -262,6 +262,12 @@ def _fill_gaps(x, mean):
 # -- what predict is given -----------------------------------------------------------
 
 
+def _unmasked(x):
+    """An array with NaN for what is masked."""
+    masked = np.ma.is_masked(x) and x.dtype.kind in "fiub"
+    return np.ma.filled(x.astype(np.float64), np.nan) if masked else np.asarray(x)
+
+
 def _sequences(X, description):
     """X as a list of float64 arrays (T_i, F), and whether it was a list of sequences."""
     masks, inputs = description["inputs"]["masks"], description["inputs"]
@@ -269,7 +275,7 @@ def _sequences(X, description):
         X = list(X)
     is_list = isinstance(X, list | tuple) and any(hasattr(x, "__array__") for x in X)
     if not is_list:
-        X = np.asarray(X)
+        X = _unmasked(X)
         if X.ndim not in (2, 3):
             raise ValueError(f"X has shape {X.shape}; sequences come as (N, T, F) or (N, T).")
         if X.ndim == 2 and inputs["was_2d"] and X.shape[1] != inputs["n_features"]:
@@ -279,7 +285,7 @@ def _sequences(X, description):
     F = description["layout"]["n_inputs"] // (3 if masks else 1)
     sequences = []
     for i, part in enumerate(X):
-        x = np.asarray(part)
+        x = _unmasked(part)
         if x.dtype.kind not in "fiub":
             raise ValueError(f"X[{i}] has dtype {x.dtype}; sequences are arrays of numbers.")
         x = x.astype(np.float64)

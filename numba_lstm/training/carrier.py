@@ -1,7 +1,7 @@
 """Truncated backpropagation: states that go on from window to window and batch to batch.
 
 Reference: Williams and Peng, "An Efficient Gradient-Based Algorithm for On-Line Training of
-Recurrent BaseNetwork Trajectories", Neural Computation 2(4), 1990.
+Recurrent Network Trajectories", Neural Computation 2(4), 1990.
 """
 
 from __future__ import annotations

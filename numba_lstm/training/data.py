@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 
+from numba_lstm._warning import warn
 from numba_lstm.sequences import Batch, Room, Sequences
+from numba_lstm.training.statistics import mean_and_scale
+
+# Of features that were never seen, so that nothing is left of a value, in float32 too.
+_FAR = 1e30
 
 
 @dataclass
@@ -124,19 +128,35 @@ class Dataset:
                 found.update(f"{part.dtype}{part.shape}".encode() + part.tobytes())
 
     def input_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted mean and scale (F,) of the inputs over all time steps."""
+        """Weighted mean and scale (F,) of the inputs over all time steps.
+
+        A feature that is nowhere seen has so large a scale that it counts for nothing when it is.
+        """
 
         def chunks():
             for index in self.parts():
                 values, _ = self.sequences.gather(index)
                 yield values, np.repeat(self.weight[index], self.sequences.lengths[index])
 
-        return _statistics(chunks(), "X, feature")
+        mean, scale, is_seen = _statistics(chunks(), "X, feature")
+        if not is_seen.all():
+            warn(
+                f"X is NaN at every time step of the training part in {_features(~is_seen)}: "
+                "values seen later will count for nothing, until a fit that begins anew.",
+                UserWarning,
+            )
+        return mean, np.where(is_seen, scale, _FAR)
 
     def target_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and scale (K,) of the targets."""
         chunks = (self._targets_and_weight(index) for index in self.parts())
-        return _statistics(chunks, "y, output")
+        mean, scale, is_seen = _statistics(chunks, "y, output")
+        if not is_seen.all():
+            raise ValueError(
+                f"y, output {np.argmin(is_seen)} has no value with a weight in the training part "
+                "of the data. Leave such outputs out."
+            )
+        return mean, scale
 
     def _targets_and_weight(self, index):
         """Targets (Q, K) and weights (Q,) of some sequences, in their order."""
@@ -158,31 +178,25 @@ class Dataset:
         return y, weight
 
 
-def _statistics(chunks, where):
-    """Weighted mean and scale of the columns of (values, weight) pairs."""
-    scaler = StandardScaler()
-    with np.errstate(all="ignore"):  # what overflows is reported below
-        for values, weight in chunks:
-            if not weight.any():
-                continue
-            scaler.partial_fit(values.astype(np.float64), sample_weight=weight)
-    if not hasattr(scaler, "mean_"):
+def _features(which):
+    """Say which features these are."""
+    numbers = [str(j) for j in np.flatnonzero(which)]
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"feature{'s' * (len(numbers) > 1)} {', '.join(numbers[:5])}{more}"
+
+
+def _statistics(parts, where):
+    """Mean and scale of the columns of (values, weight) pairs, and which of them have a value."""
+    mean, scale, is_seen = mean_and_scale(part for part in parts if part[1].any())
+    if not is_seen.size:
         raise ValueError(
             "All weights are zero in the training part of the data, as far as "
             f"{where.split(',')[0]} is known: nothing is left to learn from."
         )
-    unseen = np.asarray(scaler.n_samples_seen_) * np.ones(len(scaler.mean_)) == 0
-    if unseen.any():
-        raise ValueError(
-            f"{where} {np.argmax(unseen)} is NaN at every time step of the training part. Leave "
-            "such features out."
-        )
-    # Not its scale_, which is 1 where the variance is infinite: scikit-learn takes such a column
-    # for a constant.
-    finite = np.isfinite(scaler.mean_) & np.isfinite(scaler.var_)
+    finite = np.isfinite(mean) & np.isfinite(scale)
     if not finite.all():
         raise ValueError(
-            f"The values of {where} {np.argmin(finite)} (or their weights) are too large: their "
-            "variance overflows. Divide them by a constant first."
+            f"The values of {where} {np.argmin(finite)} are too large: their variance overflows. "
+            "Divide them by a constant first."
         )
-    return scaler.mean_, scaler.scale_
+    return mean, scale, is_seen

@@ -4,45 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 from threadpoolctl import threadpool_limits
 
+from numba_lstm._process import WhileAnyone
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.history import History, report, what_is_kept
 from numba_lstm.training.loop import is_sound, loss_of_constant, mean_loss, skill_score
 from numba_lstm.training.penalised import PenalisedLoss
 
-
-class _OneBlasThread:
-    """Keeps BLAS to one thread while there is a fit that asks for it, in whatever thread.
-
-    Two limits of threadpoolctl that end in the order in which they began leave the first one's.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._n_fits = threading.Lock(), 0
-        self._limits: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._n_fits == 0:
-                self._limits = threadpool_limits(limits=1, user_api="blas")
-            self._n_fits += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._n_fits -= 1
-            if self._n_fits == 0:
-                self._limits.restore_original_limits()
-
-
-_one_blas_thread = _OneBlasThread()
+# Two limits of threadpoolctl that end in the order in which they began would leave the first's.
+_one_blas_thread = WhileAnyone(
+    lambda: threadpool_limits(limits=1, user_api="blas"),
+    lambda limits: limits.restore_original_limits(),
+)
 
 
 class LbfgsSettings(NamedTuple):

@@ -121,7 +121,7 @@ class Optimizer:
 
     def __init__(self, decay_mask: np.ndarray, settings: SolverSettings) -> None:
         self.decay_mask = decay_mask
-        self.settings = settings
+        self.settings = self._representable(settings)
         self.reset()
 
     def reset(self) -> None:
@@ -134,7 +134,12 @@ class Optimizer:
         """Go on with other settings; another solver forgets the moments of the last."""
         if settings.solver != self.settings.solver:
             self.reset()
-        self.settings = settings
+        self.settings = self._representable(settings)
+
+    def _representable(self, settings):
+        """Settings whose epsilon is above 0 in theta's dtype, too: some gradients are always 0."""
+        least = float(np.finfo(self.decay_mask.dtype).tiny)
+        return settings._replace(epsilon=max(settings.epsilon, least))
 
     def step(self, theta: np.ndarray, grad: np.ndarray, learning_rate: float) -> bool:
         """Move theta one step downhill, in place.
