@@ -36,9 +36,9 @@ from numba_lstm.vectors import (
 
 _f32, _f64 = np.float32, np.float64
 
-# Adding 1.5 * 2^(mantissa bits) rounds to an integer, which then stands in the
-# low bits of the sum: shifted into the exponent's place it makes 2^n.
-_MAGIC_32, _MAGIC_64 = _f32(1.5 * 2.0**23), _f64(1.5 * 2.0**52)
+# Adding 1.5 * 2^(mantissa bits) rounds to an integer, which then stands in the low bits of the
+# sum; with the exponent's bias added, too, shifted into the exponent's place it makes 2^n.
+_MAGIC_32, _MAGIC_64 = _f32(1.5 * 2.0**23 + 127), _f64(1.5 * 2.0**52 + 1023)
 _LOG2E_32, _LOG2E_64 = _f32(1.4426950408889634), _f64(1.4426950408889634)
 # ln 2 in two parts, of which the first has enough trailing zeros for n times it to be
 # exact. With FMA instructions nothing is rounded before the difference is: one part is then
@@ -85,77 +85,117 @@ _P_64 = tuple(
 )
 
 
+# The same polynomials of -r, for exp(-y), and of r = 2s, for exp(2y): the factors are exact.
+_Q_32_NEGATIVE = tuple(_f32(c * (-1) ** j) for j, c in enumerate(_Q_32))
+_P_64_NEGATIVE = tuple(_f64(c * (-1) ** j) for j, c in enumerate(_P_64))
+_P_32_DOUBLE = tuple(_f32(2 * c * 2**j) for j, c in enumerate(_P_32))
+_P_64_DOUBLE = tuple(_f64(2 * c * 2**j) for j, c in enumerate(_P_64))
+
+
 @helper(inline=True)
-def _reduced_32(y):
-    """Return z, whose low bits hold n, and y - n ln 2, for |y| <= 87 in float32."""
-    z = fma(y, _LOG2E_32, _MAGIC_32)
+def _reduced_32(y, k):
+    """Return z, whose low bits hold n, and y - n ln 2 / k, for exp(k y), |k y| <= 87."""
+    z = fma(y, k * _LOG2E_32, _MAGIC_32)
     n = z - _MAGIC_32
     if HAS_FMA:
-        return z, fma(-n, _LN2_32, y)
-    return z, fma(-n, _LN2_LO_32, fma(-n, _LN2_HI_32, y))
+        return z, fma(n, -_LN2_32 / k, y)
+    return z, fma(n, -_LN2_LO_32 / k, fma(n, -_LN2_HI_32 / k, y))
 
 
-def _expm1_parts_32(y):
-    """Return (2^n, p) of the module's formula for |y| <= 40 in float32."""
-    z, r = _reduced_32(y)
-    p = fma(r, _P_32[4], _P_32[3])
-    p = fma(p, r, _P_32[2])
-    p = fma(p, r, _P_32[1])
-    p = fma(p, r, _P_32[0])
-    return power_of_two(z), fma(p, r * r, r)
-
-
-def _expm1_parts_64(y):
-    """Return (2^n, p) of the module's formula for |y| <= 708 in float64."""
-    z = fma(y, _LOG2E_64, _MAGIC_64)
+@helper(inline=True)
+def _reduced_64(y, k):
+    """The same in float64, for |k y| <= 708."""
+    z = fma(y, k * _LOG2E_64, _MAGIC_64)
     n = z - _MAGIC_64
-    r = fma(-n, _LN2_LO_64, fma(-n, _LN2_HI_64, y))
-    p = fma(r, _P_64[9], _P_64[8])
-    p = fma(p, r, _P_64[7])
-    p = fma(p, r, _P_64[6])
-    p = fma(p, r, _P_64[5])
-    p = fma(p, r, _P_64[4])
-    p = fma(p, r, _P_64[3])
-    p = fma(p, r, _P_64[2])
-    p = fma(p, r, _P_64[1])
-    p = fma(p, r, _P_64[0])
-    return power_of_two(z), fma(p, r * r, r)
+    return z, fma(n, -_LN2_LO_64 / k, fma(n, -_LN2_HI_64 / k, y))
+
+
+@helper(inline=True)
+def _polynomial_64(c, r):
+    p = fma(r, c[9], c[8])
+    p = fma(p, r, c[7])
+    p = fma(p, r, c[6])
+    p = fma(p, r, c[5])
+    p = fma(p, r, c[4])
+    p = fma(p, r, c[3])
+    p = fma(p, r, c[2])
+    p = fma(p, r, c[1])
+    return fma(p, r, c[0])
+
+
+@helper(inline=True)
+def _polynomial_32(c, r):
+    p = fma(r, c[3], c[2])
+    p = fma(p, r, c[1])
+    return fma(p, r, c[0])
 
 
 def _exp_parts_32(y):
-    """Return 2^n and exp(r) for |y| <= 87 in float32."""
-    z, r = _reduced_32(y)
+    """Return 2^n and exp(r) with exp(y) = 2^n exp(r), for |y| <= 87 in float32."""
+    z, r = _reduced_32(y, _f32(1))
     one = constant(y, 1.0)
-    p = fma(r, _Q_32[3], _Q_32[2])
-    p = fma(p, r, _Q_32[1])
-    p = fma(p, r, _Q_32[0])
-    return power_of_two(z), fma(fma(p, r, one), r, one)
+    return power_of_two(z), fma(fma(_polynomial_32(_Q_32, r), r, one), r, one)
 
 
 def _exp_parts_64(y):
-    """Return 2^n and exp(r) for |y| <= 708 in float64."""
-    scale, p = _expm1_parts(y)
-    return scale, p + constant(y, 1.0)
+    """The same for |y| <= 708 in float64."""
+    z, r = _reduced_64(y, _f64(1))
+    return power_of_two(z), fma(_polynomial_64(_P_64, r), r * r, r) + constant(y, 1.0)
 
 
-def _expm1_parts(y: Any) -> tuple[Any, Any]:
-    return _expm1_parts_32(y) if y.dtype == np.float32 else _expm1_parts_64(y)
+def _negative_parts_32(y):
+    """Return 2^n and exp(-r) with exp(-y) = 2^n exp(-r), for |y| <= 87 in float32."""
+    z, r = _reduced_32(y, _f32(-1))
+    one, p = constant(y, 1.0), _polynomial_32(_Q_32_NEGATIVE, r)
+    return power_of_two(z), fma(fma(p, r, -one), r, one)
+
+
+def _negative_parts_64(y):
+    """The same for |y| <= 708 in float64."""
+    z, r = _reduced_64(y, _f64(-1))
+    p = _polynomial_64(_P_64_NEGATIVE, r)
+    return power_of_two(z), fma(p, r * r, -r) + constant(y, 1.0)
+
+
+def _double_parts_32(y):
+    """Return 2^n and p with exp(2y) = 2^n (1 + 2p), for |y| <= 20 in float32."""
+    z, r = _reduced_32(y, _f32(2))
+    p = fma(r, _P_32_DOUBLE[4], _P_32_DOUBLE[3])
+    p = fma(p, r, _P_32_DOUBLE[2])
+    p = fma(p, r, _P_32_DOUBLE[1])
+    p = fma(p, r, _P_32_DOUBLE[0])
+    return power_of_two(z), fma(p, r * r, r)
+
+
+def _double_parts_64(y):
+    """The same in float64."""
+    z, r = _reduced_64(y, _f64(2))
+    return power_of_two(z), fma(_polynomial_64(_P_64_DOUBLE, r), r * r, r)
 
 
 def _exp_parts(y: Any) -> tuple[Any, Any]:
     return _exp_parts_32(y) if y.dtype == np.float32 else _exp_parts_64(y)
 
 
-@overload(_expm1_parts, jit_options={"forceinline": True})
-def _expm1_parts_overload(y):
-    single = getattr(y, "dtype", y) == types.float32
-    return _expm1_parts_32 if single else _expm1_parts_64
+def _negative_parts(y: Any) -> tuple[Any, Any]:
+    return _negative_parts_32(y) if y.dtype == np.float32 else _negative_parts_64(y)
 
 
-@overload(_exp_parts, jit_options={"forceinline": True})
-def _exp_parts_overload(y):
-    single = getattr(y, "dtype", y) == types.float32
-    return _exp_parts_32 if single else _exp_parts_64
+def _double_parts(y: Any) -> tuple[Any, Any]:
+    return _double_parts_32(y) if y.dtype == np.float32 else _double_parts_64(y)
+
+
+def _overload(function, single, double):
+    """Choose by the dtype of a number or vector in compiled code, too."""
+
+    @overload(function, jit_options={"forceinline": True})
+    def choose(y):
+        return single if getattr(y, "dtype", y) == types.float32 else double
+
+
+_overload(_exp_parts, _exp_parts_32, _exp_parts_64)
+_overload(_negative_parts, _negative_parts_32, _negative_parts_64)
+_overload(_double_parts, _double_parts_32, _double_parts_64)
 
 
 @helper(inline=True)
@@ -179,18 +219,18 @@ def sigmoid(x):
     in float64; in float32 down to x = -30, and at most 6 down to x = -87.
     """
     one = constant(x, 1.0)
-    scale, p = _exp_parts(_clipped(-x))
+    scale, p = _negative_parts(_clipped(x))
     return quotient(one, fma(scale, p, one))
 
 
 @helper(inline=True)
 def tanh(x):
-    """Hyperbolic tangent (exp(2x) - 1) / (exp(2x) + 1), within [-1, 1].
+    """Hyperbolic tangent e / (e + 1) with e = (exp(2x) - 1) / 2, within [-1, 1].
 
     The error is at most 4 units in the last place in float32 and float64.
     """
-    one, two = constant(x, 1.0), constant(x, 2.0)
-    limit = constant(x, 40.0)  # tanh(20) rounds to 1 in both precisions
-    scale, p = _expm1_parts(at_most(two * magnitude(x), limit))
-    expm1 = fma(scale, p, scale - one)  # no cancellation near 0: there scale is 1
-    return copysign(quotient(expm1, expm1 + two), x)
+    one, half = constant(x, 1.0), constant(x, 0.5)
+    limit = constant(x, 20.0)  # whose tanh rounds to 1 in both precisions
+    scale, p = _double_parts(at_most(magnitude(x), limit))
+    e = fma(scale, p, fma(scale, half, -half))  # no cancellation near 0: there scale is 1
+    return copysign(quotient(e, e + one), x)

@@ -212,29 +212,25 @@ def where_inside(x: Any, low: Any, high: Any, value: Any) -> Any:
 
 
 # Bits of the mantissa, and what is added to the exponent.
-_FORMATS = {np.float32: (np.int32, 23, 127), np.float64: (np.int64, 52, 1023)}
+_FORMATS = {np.float32: (np.int32, 23), np.float64: (np.int64, 52)}
 
 
 def _emit_power_of_two(builder, z):
     kind = z.type
     single = suffix(kind).endswith("32")
-    _, shift, bias = _FORMATS[np.float32 if single else np.float64]
-    integer = ir.IntType(32 if single else 64)
+    _, shift = _FORMATS[np.float32 if single else np.float64]
+    number = ir.IntType(32 if single else 64)
     if isinstance(kind, ir.VectorType):
-        number = ir.VectorType(integer, kind.count)
-        shift, bias = [shift] * kind.count, [bias << shift] * kind.count
-    else:
-        number, bias = integer, bias << shift
+        number, shift = ir.VectorType(number, kind.count), [shift] * kind.count
     bits = builder.shl(builder.bitcast(z, number), ir.Constant(number, shift))
-    return builder.bitcast(builder.add(bits, ir.Constant(number, bias)), kind)
+    return builder.bitcast(bits, kind)
 
 
 @_operation(_emit_power_of_two)
 def power_of_two(z: Any) -> Any:
-    """Return 2^n for the integer n in the low bits of z's mantissa."""
-    integer, shift, bias = _FORMATS[z.dtype.type]
-    bits = (np.asarray(z).view(integer) << shift) + (bias << shift)
-    return bits.astype(integer).view(z.dtype)[()]
+    """Return 2^n for the integer n in the low bits of z's mantissa, the exponent's bias added."""
+    integer, shift = _FORMATS[z.dtype.type]
+    return (np.asarray(z).view(integer) << shift).astype(integer).view(z.dtype)[()]
 
 
 def constant(x: Any, single: float, double: float | None = None) -> Any:
