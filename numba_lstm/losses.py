@@ -59,13 +59,14 @@ def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
     out : ndarray of shape (Q, K)
         Outputs of the network: values, or the logits of the classes.
     y : ndarray of shape (Q, K) or, for LOG_LOSS, (Q, 1)
-        Targets: values, 0 or 1 for BINARY_LOG_LOSS, or the index of the class.
+        Targets: values, 0 or 1 for BINARY_LOG_LOSS, or the index of the class. A value that
+        is NaN is not known, and adds exactly nothing.
     weight : ndarray of shape (Q,)
         Weight of each row; a row of weight 0 adds exactly nothing.
     d_out : ndarray of shape (Q, K)
         Receives the gradient with respect to ``out``.
     row_loss : ndarray of shape (Q,)
-        Receives each row's weight times loss; for K targets, times the mean over them.
+        Receives each row's weight times loss; for K targets, times their sum over K.
     first, last : int
         The rows to go through.
     """
@@ -78,6 +79,9 @@ def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
         elif kind == BINARY_LOG_LOSS:
             share = w / type(w)(K)  # several columns are labels that do not exclude each other
             for k in range(K):
+                if y[q, k] != y[q, k]:
+                    d_out[q, k] = 0
+                    continue
                 z = out[q, k]
                 value = at_least(z, type(z)(0.0)) - y[q, k] * z
                 value += type(z)(math.log1p(math.exp(-abs(z))))
@@ -99,6 +103,9 @@ def loss_rows(kind, parameter, out, y, weight, d_out, row_loss, first, last):
         else:
             share = w / type(w)(K)
             for k in range(K):
+                if y[q, k] != y[q, k]:
+                    d_out[q, k] = 0
+                    continue
                 value, slope = _residual_loss(kind, parameter, out[q, k] - y[q, k])
                 total += np.float64(share * value)
                 d_out[q, k] = share * slope
@@ -136,7 +143,7 @@ def null_output(
     kind, parameter
         As in :func:`loss_rows`.
     y : ndarray of shape (Q, K) or (Q, 1)
-        Targets.
+        Targets, NaN where one is not known.
     weight : ndarray of shape (Q,)
         Weights.
     n_outputs : int
@@ -147,18 +154,22 @@ def null_output(
     ndarray of shape (K,)
         float64.
     """
-    weight = weight.astype(np.float64)
+    if kind == LOG_LOSS:
+        y = y == np.arange(n_outputs)
+    y, known = y.astype(np.float64), y == y
+    weight = known * weight.astype(np.float64)[:, np.newaxis]
+    weight[:, ~weight.any(axis=0)] = 1  # of an output that is nowhere known: any constant
+    y[~known] = 0
     if kind in (BINARY_LOG_LOSS, LOG_LOSS):
-        classes = y if kind == BINARY_LOG_LOSS else y == np.arange(n_outputs)
-        share = np.average(classes.astype(np.float64), axis=0, weights=weight)
+        share = np.average(y, axis=0, weights=weight)
         least = np.finfo(np.float64).tiny
         logits = np.log(np.maximum(share, least))
         return logits if kind == LOG_LOSS else logits - np.log(np.maximum(1 - share, least))
     if kind == SQUARED_ERROR:
-        return np.average(y.astype(np.float64), axis=0, weights=weight)
+        return np.average(y, axis=0, weights=weight)
     level = parameter if kind == QUANTILE else 0.5
     order = np.argsort(y, axis=0)
-    cumulated = np.cumsum(weight[order], axis=0)
+    cumulated = np.cumsum(np.take_along_axis(weight, order, axis=0), axis=0)
     position = (cumulated < level * cumulated[-1]).sum(axis=0)
     ordered = np.take_along_axis(y, order, axis=0)
-    return ordered[position, np.arange(y.shape[1])].astype(np.float64)
+    return ordered[position, np.arange(y.shape[1])]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
 from numba_lstm import LSTMClassifier, LSTMRegressor, LSTMTransformer, fit_many
@@ -103,6 +104,32 @@ def test_data_of_their_own(n_jobs):
     shared = [regressor(random_state=k) for k in range(2)]
     fit_many(shared, X, Y, WEIGHT, times=TIMES, n_jobs=n_jobs)
     assert state(shared[1]) == state(regressor(random_state=1).fit(X, Y, WEIGHT, times=TIMES))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_validation_data(n_jobs):
+    """The same for all, of each its own, or a part of each that keeps groups together."""
+    early = {"early_stopping": True, "n_iter_no_change": 1, "max_iter": 9}
+    held = {"X_val": X[:8], "y_val": Y[:8], "sample_weight_val": WEIGHT[:8]}
+    held |= {"times": TIMES[8:], "times_val": TIMES[:8]}
+    found = fit_many([regressor(random_state=k, **early) for k in range(3)], X[8:], Y[8:],
+                     n_jobs=n_jobs, **held)  # fmt: skip
+    expected = [regressor(random_state=k, **early).fit(X[8:], Y[8:], **held) for k in range(3)]
+    assert list(map(state, found)) == list(map(state, expected))
+    own = [{"X_val": X[k:8], "y_val": Y[k:8]} for k in range(3)]
+    given = {name: [one[name] for one in own] for name in own[0]}
+    found = fit_many([regressor(**early) for _ in own], [X[8:]] * 3, [Y[8:]] * 3, each=True,
+                     n_jobs=n_jobs, **given)  # fmt: skip
+    expected = [regressor(**early).fit(X[8:], Y[8:], **one) for one in own]
+    assert list(map(state, found)) == list(map(state, expected))
+    apart = regressor(validation_split=GroupKFold(3), **early)
+    groups = np.arange(N) % 4
+    found = fit_many([clone(apart), clone(apart)], X, Y, groups=groups, n_jobs=n_jobs)
+    assert [state(one) for one in found] == [state(clone(apart).fit(X, Y, groups=groups))] * 2
+    with pytest.raises(ValueError, match="X_val was given without y_val"):
+        fit_many([regressor()], X, Y, X_val=X)
+    with pytest.raises(ValueError, match="y_val has 1 entries for 2 estimators"):
+        fit_many([regressor(), regressor()], [X, X], [Y, Y], X_val=[X, X], y_val=[Y], each=True)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -232,7 +232,6 @@ def put(y, index, value):
 
 
 REFUSED = {
-    "some labels of a step": (put(Y, (3, 2, 0), np.nan), "some labels of sequence 3, time step 2"),
     "not 0 or 1": (put(Y, (3, 2, 0), 2), "y holds 2.0; with several labels"),
     "infinity": (put(Y, (3, 2, 0), np.inf), "infinity: sequence 3, time step 2"),
     "nothing known": (np.full(Y.shape, np.nan), "NaN at every time step"),

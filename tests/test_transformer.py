@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -156,6 +157,38 @@ def test_what_y_is_decides_what_is_learned():
         alone.transform(X), LSTMTransformer(network()).fit(X).transform(X)
     )
     make_pipeline(LSTMTransformer(network(LSTMClassifier)), Ridge()).fit(X, Y > 0)
+    counts = np.round(10 * Y)
+    assert isinstance(LSTMTransformer().fit(X, counts).estimator_, LSTMRegressor)
+    assert isinstance(LSTMTransformer().fit(X, list(counts)).estimator_, LSTMRegressor)
+    for labels in (counts.astype(int), np.where(Y > 0, "up", "down"), np.stack([Y > 0] * 2, 1)):
+        assert isinstance(LSTMTransformer().fit(X, labels).estimator_, LSTMClassifier)
+
+
+TIMES = np.cumsum(RNG.exponential(2.0, (60, 8)), axis=1)
+
+
+@pytest.mark.parametrize("missing", ["error", "mask"])
+def test_times(missing):
+    """They count as in the estimator, and reach it in a pipeline."""
+    net = network(missing=missing)
+    model = LSTMTransformer(net)
+    found = model.fit_transform(X[:40], Y[:40], times=TIMES[:40], X_val=X[40:], y_val=Y[40:],
+                                times_val=TIMES[40:])  # fmt: skip
+    expected = clone(net).fit(X[:40], Y[:40], times=TIMES[:40])
+    h, _ = expected.hidden_states(X, times=TIMES)
+    np.testing.assert_array_equal(model.transform(X, times=TIMES), h[:, -1])
+    np.testing.assert_array_equal(found, h[:40, -1])
+    with pytest.raises(ValueError, match="fitted with times"):
+        model.transform(X)
+    with pytest.raises(ValueError, match="an autoencoder tells"):
+        LSTMTransformer(network()).fit(X, times=TIMES)
+    with sklearn.config_context(enable_metadata_routing=True):
+        step = LSTMTransformer(net).set_fit_request(times=True).set_transform_request(times=True)
+        pipeline = make_pipeline(step, Ridge()).fit(X[:40], Y[:40], times=TIMES[:40])
+        ridge = Ridge().fit(found, Y[:40])
+        np.testing.assert_allclose(
+            pipeline.predict(X, times=TIMES), ridge.predict(h[:, -1]), rtol=1e-12
+        )
 
 
 def test_errors_leave_it_as_it_was():

@@ -1,14 +1,25 @@
 """Validation data: what the score on them is, what they decide, and what they do not."""
 
+import warnings
+
 import numpy as np
 import pytest
+import sklearn
 from quick_models import LABELS, N, X, Y, classifier, regressor
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import d2_log_loss_score, mean_pinball_loss, r2_score
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import (
+    GroupKFold,
+    PredefinedSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+    cross_val_score,
+    train_test_split,
+)
 
 from numba_lstm.estimators import preparation
-from numba_lstm.estimators.checks import validation_data
+from numba_lstm.estimators.held_out import validation_data
 
 NOISE = np.random.default_rng(1).standard_normal(N)
 
@@ -96,22 +107,102 @@ def test_part_set_aside_for_validation(model, y):
     np.testing.assert_array_equal(again.theta_, model.theta_)
 
 
-@pytest.mark.nojit
-def test_part_set_aside_is_stratified():
-    rare = np.arange(N) % 4 == 0
-    model = classifier(early_stopping=True, validation_fraction=0.5, max_iter=1)
+def parts_of(model, y, **given):
+    """Which sequences a fit trains on, and which it holds out."""
     held = []
 
-    def spy(estimator, attributes, training, targets, held_out, random_state):
-        parts = validation_data(estimator, attributes, training, targets, held_out, random_state)
-        held.append(rare[parts[1].index])
+    def spy(*arguments):
+        parts = validation_data(*arguments)
+        held.extend(part.index for part in parts)
         return parts
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparation, "validation_data", spy)
-        for seed in range(5):
-            model.set_params(random_state=seed).fit(X, rare)
-    assert [part.sum() for part in held] == [3] * 5
+        model.fit(X, y, **given)
+    return held
+
+
+@pytest.mark.nojit
+def test_part_set_aside_is_stratified():
+    rare = np.arange(N) % 4 == 0
+    model = classifier(early_stopping=True, validation_fraction=0.5, max_iter=1)
+    for seed in range(5):
+        _, held = parts_of(model.set_params(random_state=seed), rare)
+        assert rare[held].sum() == 3
+
+
+GROUPS = np.arange(N) // 4
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("make", [regressor, classifier])
+@pytest.mark.parametrize(
+    ("split", "groups", "expected"),
+    [
+        ("last", None, np.arange(18, N)),
+        (TimeSeriesSplit(3, test_size=4, gap=2), None, np.arange(20, N)),
+        (GroupKFold(6), GROUPS, None),
+        (PredefinedSplit(np.where(GROUPS == 2, 0, -1)), None, np.arange(8, 12)),
+    ],
+    ids=str,
+)
+def test_part_set_aside_as_one_says(make, split, groups, expected):
+    model = make(early_stopping=True, validation_fraction=0.25, validation_split=split, max_iter=1)
+    kept, held = parts_of(model, Y > 0 if make is classifier else Y, groups=groups)
+    if expected is not None:
+        np.testing.assert_array_equal(held, expected)
+    if groups is not None:
+        assert len(held) == 4
+        assert not set(groups[held]) & set(groups[kept])
+    gap = 2 * isinstance(split, TimeSeriesSplit)
+    assert len(kept) + len(held) == N - gap
+    assert clone(model).get_params()["validation_split"].__class__ is split.__class__
+
+
+@pytest.mark.nojit
+def test_a_split_that_is_stratified_sees_the_labels():
+    rare = np.arange(N) % 4 == 0
+    model = classifier(early_stopping=True, validation_split=StratifiedKFold(3), max_iter=1)
+    assert rare[parts_of(model, rare)[1]].sum() == 2
+
+
+def test_groups_reach_the_split_of_each_fold():
+    model = regressor(early_stopping=True, validation_split=GroupKFold(2), max_iter=1)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model.set_fit_request(groups=True)
+        given = {"params": {"groups": GROUPS}, "cv": GroupKFold(3), "error_score": "raise"}
+        assert np.isfinite(cross_val_score(model, X, Y, **given)).all()
+
+
+@pytest.mark.nojit
+def test_splits_that_are_refused():
+    early = regressor(early_stopping=True)
+    for split in ("first", 0.2, 5):
+        with pytest.raises(ValueError, match="validation_split"):
+            clone(early).set_params(validation_split=split).fit(X, Y)
+    with pytest.raises(ValueError, match="does not ask for it"):
+        clone(early).fit(X, Y, groups=GROUPS)
+    apart = clone(early).set_params(validation_split=GroupKFold(3))
+    with pytest.raises(ValueError, match="'groups' parameter should not be None"):
+        clone(apart).fit(X, Y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        clone(apart).fit(X, Y, groups=GROUPS[1:])
+    with pytest.raises(ValueError, match=r"early_stopping=True sets a part of the 24 sequences"):
+        clone(early).set_params(validation_split=TimeSeriesSplit(N)).fit(X, Y)
+
+
+def test_validation_data_of_another_kind_are_warned_of():
+    fit = regressor(max_iter=5).fit
+    with pytest.warns(ConvergenceWarning, match="where a constant has 0") as found:
+        fit(X, Y, X_val=X, y_val=Y + 100)
+    assert found[0].filename == __file__
+    lbfgs = regressor(solver="lbfgs", max_iter=3)
+    with pytest.warns(ConvergenceWarning, match="where a constant has 0"):
+        lbfgs.fit(X, Y, X_val=X, y_val=Y + 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        regressor().fit(X, Y, X_val=X, y_val=NOISE)
+        regressor().fit(X, Y, X_val=X[:3], y_val=np.full(3, 50.0))
 
 
 @pytest.mark.nojit

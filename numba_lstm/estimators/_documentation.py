@@ -107,10 +107,15 @@ _TRAINING = """
         Gradients longer than this are shortened to it; None lets them be.
     early_stopping : bool, default=False
         Whether to stop when the score on validation data no longer improves, and to
-        go back to the weights that scored best. Without ``X_val`` in ``fit``, a random
-        ``validation_fraction`` of the sequences is set aside for it.
+        go back to the weights that scored best. Without ``X_val`` in ``fit``, some of the
+        sequences are set aside for it.
     validation_fraction : float, default=0.1
         Share of the sequences to set aside.
+    validation_split : {"random", "last"} or splitter, default="random"
+        Which: a share at random (of each class alike), or the last in the order of X, as a
+        stretch of time has to be. Or one of scikit-learn's splitters, the last of whose splits
+        is taken: ``TimeSeriesSplit(gap=...)``, ``GroupShuffleSplit(n_splits=1)`` with
+        ``groups`` passed to ``fit``; ``validation_fraction`` is then not looked at.
     n_iter_no_change : int, default=10
         Epochs without an improvement of more than ``tol`` after which training stops.
     tol : float, default=0.0001

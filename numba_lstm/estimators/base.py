@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from numba_lstm.backend import DEVICES, MATMUL_PRECISIONS
 from numba_lstm.estimators._callbacks import CallbackSupportMixin
 from numba_lstm.estimators.architecture import CONSTRAINTS
+from numba_lstm.estimators.held_out import NOTHING, HeldOut
 from numba_lstm.estimators.job import Job
 from numba_lstm.estimators.pickling import PicklingMixin
 from numba_lstm.estimators.preparation import PreparationMixin
@@ -23,6 +24,9 @@ from numba_lstm.sequences import Sequences
 
 if TYPE_CHECKING:
     from numba_lstm.training.data import Dataset
+
+
+_SPLITTER = HasMethods(["split", "get_n_splits"])
 
 
 class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstimator):
@@ -40,6 +44,7 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
         "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_split": [StrOptions({"random", "last"}), _SPLITTER],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
@@ -88,6 +93,7 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
         y_val: Any = None,
         sample_weight_val: Any = None,
         times_val: Any = None,
+        groups: Any = None,
     ):
         """Train the network.
 
@@ -97,9 +103,9 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
             Training sequences.
         y : array-like of shape (N,) or (N, K); with ``return_sequences`` (N, T) or \
                 (N, T, K), or list of N arrays (T_i,) or (T_i, K)
-            Targets; of labels several for each sequence or step as columns of 0 and 1. With
-            ``return_sequences`` a step whose targets are NaN, or whose label is NaN or None, is
-            left out of the loss.
+            Targets; of labels several for each sequence or step as columns of 0 and 1. NaN
+            among several stands for one that is not known and is left out of the loss, with
+            ``return_sequences`` also for all of a step, or, as None, for its label.
         sample_weight : array-like of shape (N,), default=None
             Weights of the sequences in the loss and in the standardisation. With
             ``return_sequences`` also of the steps, (N, T) or a list of (T_i,): in the loss each
@@ -112,6 +118,8 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
             Data to compute the validation score on, after every epoch, and to stop by
             with ``early_stopping=True``. For time series use a stretch that comes
             after the training data: random splits leak the future.
+        groups : array-like of shape (N,), default=None
+            Group of each sequence, for a ``validation_split`` that asks for it.
 
         Returns
         -------
@@ -130,12 +138,21 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
             from there with ``warm_start=True``.
         """
         continued = self.warm_start and hasattr(self, "theta_")
-        held_out = X_val, y_val, sample_weight_val, times_val
+        held_out = HeldOut(X_val, y_val, sample_weight_val, times_val, groups)
         self._fit(X, y, sample_weight, times, held_out, continued=continued)
         return self
 
     def _fit(
-        self, X, y, sample_weight, times, held_out, *, continued, partial=False, reference=None
+        self,
+        X,
+        y,
+        sample_weight,
+        times,
+        held_out=NOTHING,
+        *,
+        continued,
+        partial=False,
+        reference=None,
     ):
         """Prepare, train and end: see :class:`Job`."""
         job = Job(

@@ -1,4 +1,4 @@
-"""Checks of an estimator's parameters and X, and its validation data."""
+"""Checks of an estimator's parameters and X."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from sklearn.utils.validation import validate_data
 
 from numba_lstm._collector import collector_paused
 from numba_lstm._warning import warn
-from numba_lstm.estimators.weights import check_step_weights
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 from numba_lstm.times import check_times
@@ -198,63 +197,3 @@ def check_given_times(
             f"{name} holds {found}, but the estimator was fitted with {kind} as times."
         )
     return found
-
-
-def validation_data(estimator, attributes, training, targets, held_out, random_state):
-    """Return the training part and the validation part of the data, or None.
-
-    ``attributes`` are those that the check of X has set.
-    """
-    X_val, y_val, weight_val, _ = held_out
-    if (X_val is None) != (y_val is None):
-        missing, given = ("y_val", "X_val") if y_val is None else ("X_val", "y_val")
-        raise ValueError(f"{given} was given without {missing}; pass both or neither.")
-    if X_val is not None:
-        probe = copy.copy(estimator)
-        probe.__dict__.pop("feature_names_in_", None)
-        probe.__dict__.update(attributes)
-        return training, _held_out(probe, training, targets, *held_out)
-    if weight_val is not None or held_out[3] is not None:
-        raise ValueError("sample_weight_val or times_val was given without X_val and y_val.")
-    if not estimator.early_stopping:
-        return training, None
-    if estimator.stateful:
-        raise ValueError(
-            "stateful=True needs all sequences, in their order; early_stopping=True would set "
-            "some of them aside. Pass X_val and y_val, a later stretch of the series."
-        )
-    from sklearn.model_selection import train_test_split
-
-    n = len(training)
-    try:
-        kept, held = train_test_split(
-            training.index,
-            test_size=estimator.validation_fraction,
-            random_state=random_state,
-            stratify=targets.stratify(),
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"early_stopping=True sets a share of {estimator.validation_fraction} of the {n} "
-            f"sequences aside for validation, which is not possible: {str(error).rstrip('.')}. "
-            "Pass more data, another validation_fraction, or X_val and y_val."
-        ) from error
-    if training.subset(held).n_counted() < 2 or training.subset(kept).n_counted() < 1:
-        raise ValueError(
-            f"The validation part has {len(held)} of {n} sequences: too small, or it or the rest "
-            "has no target with a weight. Increase validation_fraction, or pass X_val and y_val."
-        )
-    return training.subset(np.sort(kept)), training.subset(np.sort(held))
-
-
-def _held_out(estimator, training, targets, X_val, y_val, weight_val, times_val):
-    probe = copy.copy(estimator)
-    probe._masks = estimator.missing == "mask"
-    sequences, _ = check_X(probe, X_val, reset=False, name="X_val")
-    wanted = training.sequences.gaps is not None
-    check_given_times(times_val, sequences, wanted, estimator._time_kind, "times_val")
-    values = estimator._check_targets(y_val, sequences, targets, "y_val").values
-    weight, of_steps = check_step_weights(
-        weight_val, sequences, targets.per_step, "sample_weight_val"
-    )
-    return type(training)(sequences, values, weight, np.arange(len(sequences)), of_steps)

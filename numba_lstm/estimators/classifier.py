@@ -20,7 +20,7 @@ from numba_lstm.estimators.checks import trains_in_batches
 from numba_lstm.estimators.class_weights import weights_by_class
 from numba_lstm.estimators.labels import check_labels, flat_labels, known_classes
 from numba_lstm.estimators.targets import Targets
-from numba_lstm.estimators.weights import weights_of_steps, weights_or_none
+from numba_lstm.estimators.weights import check_weights, weights_of_steps, weights_or_none
 from numba_lstm.inputs import check_sequences
 from numba_lstm.sequences import Sequences
 
@@ -158,6 +158,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         clip_norm: float | None = 1.0,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
+        validation_split: Any = "random",
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         momentum: float = 0.9,
@@ -215,6 +216,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.clip_norm = clip_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.validation_split = validation_split
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.momentum = momentum
@@ -273,7 +275,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             earlier = self.classes_ if continued else None
             reference = known_classes(classes, y, self.return_sequences, earlier)
         self._fit(
-            *(X, y, sample_weight, times, (None, None, None, None)),
+            *(X, y, sample_weight, times),
             continued=continued,
             partial=True,
             reference=reference,
@@ -381,7 +383,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         -------
         float
             Share of the right labels; where there may be several, of the sequences or time
-            steps all of whose labels are right.
+            steps all of whose labels, as far as they are known, are right.
 
         Raises
         ------
@@ -390,21 +392,25 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         """
         check_is_fitted(self)
         found = self.predict(X, times=times)
-        if not self._targets.per_step:
+        several, per_step = self._targets.multilabel, self._targets.per_step
+        if not several and not per_step:
             weight = weights_or_none(sample_weight, found)
             with np.errstate(invalid="ignore"):  # it casts infinity before it refuses it
                 return class_predictions.accuracy(y, found, weight)
-        predicted = np.concatenate(list(found))
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that
-        weight = weights_of_steps(sample_weight, sequences, "sample_weight")
-        if self._targets.multilabel:
+        if per_step:
+            found = np.concatenate(list(found))
+            weight = weights_of_steps(sample_weight, sequences, "sample_weight")
+        else:
+            weight = check_weights(sample_weight, len(sequences), "sample_weight")
+        if several:
             truth = self._check_targets(y, sequences, self._targets).values
-            truth = truth.gather(np.arange(len(sequences)))[0]
-            known = ~np.isnan(truth[:, 0])
-            truth = truth[known]
+            truth = truth.gather(np.arange(len(sequences)))[0] if per_step else truth
+            known = ~np.isnan(truth).all(axis=1)
+            truth = np.where(np.isnan(truth), found, truth)[known]  # which has nothing wrong
         else:
             truth, known = flat_labels(y, sequences, True)
-        return class_predictions.accuracy(truth, predicted[known], weight[known])
+        return class_predictions.accuracy(truth, found[known], weight[known])
 
     def _decode(self, out: np.ndarray) -> np.ndarray:
         return class_predictions.labels(out, self.classes_, self._targets.multilabel)

@@ -15,6 +15,7 @@ from numba_lstm._warning import warn
 from numba_lstm.backend import check_precision, resolve_device
 from numba_lstm.estimators._callbacks import FitTasks
 from numba_lstm.estimators.checks import check_parameters
+from numba_lstm.estimators.held_out import NOTHING, HeldOut
 from numba_lstm.estimators.targets import Targets
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Job:
         What is to be fitted.
     X, y, sample_weight, times
         As in ``fit``.
-    held_out : tuple
-        ``X_val, y_val, sample_weight_val, times_val``.
+    held_out : HeldOut
+        What there is of validation data.
     continued : bool
         Whether to go on from the weights of the fit before.
     partial : bool
@@ -56,7 +57,7 @@ class Job:
         y: Any,
         sample_weight: Any = None,
         times: Any = None,
-        held_out: tuple[Any, Any, Any, Any] = (None, None, None, None),
+        held_out: HeldOut = NOTHING,
         *,
         continued: bool = False,
         partial: bool = False,
@@ -184,7 +185,8 @@ class Job:
         Warns
         -----
         ConvergenceWarning
-            If the training diverged, or a line search failed.
+            If the training diverged, a line search failed, or the validation data are unlike the
+            training data.
 
         Raises
         ------

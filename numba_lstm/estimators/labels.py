@@ -12,15 +12,15 @@ from sklearn.utils.validation import check_array, column_or_1d
 from numba_lstm._warning import warn
 from numba_lstm.estimators.targets import (
     Targets,
+    check_any_known,
     check_length,
-    check_missing,
     check_not_flat,
     check_steps,
     flattened,
     inputs_of,
 )
 from numba_lstm.inputs import check_sequences
-from numba_lstm.numbers_only import unmasked
+from numba_lstm.numbers_only import as_numbers
 from numba_lstm.sequences import Sequences
 
 
@@ -39,7 +39,7 @@ def check_labels(
     y : array-like of shape (N,); ``per_step``: (N, T), or a list of N arrays (T_i,)
         Labels of any type that can be sorted; or of shape (N, K), or (N, T, K), or a list
         of N arrays (T_i, K), 1 for each of K labels that a sequence or a step has and else
-        0. A step without a label is NaN or None; NaN for each of K.
+        0. A step without a label is NaN or None; of K labels those that are not known are NaN.
     reference : Targets or None
         Targets whose classes must contain those of y.
     sequences, per_step, estimator, name
@@ -144,6 +144,12 @@ def known_classes(
     return Targets(None, len(labels), several, per_step, labels, multilabel=several)
 
 
+def _known(y):
+    """An array of numbers with 0 for what is not known."""
+    y = np.asarray(y)
+    return np.where(np.isnan(y), 0, y) if y.dtype.kind == "f" else y
+
+
 def _is_indicator(y, per_step):
     """Whether y has columns of 0 and 1, or at every step more than one number."""
     try:
@@ -152,7 +158,7 @@ def _is_indicator(y, per_step):
             return np.ndim(first) == 2 and np.shape(first)[1] > 1
         if getattr(y, "ndim", None) != 2 and not isinstance(y, list | tuple):
             return False
-        return np.ndim(y) == 2 and is_multilabel(np.asarray(y))
+        return np.ndim(y) == 2 and is_multilabel(_known(y))
     except TypeError:  # scikit-learn's, of what cannot be sorted
         return False
     except ValueError as error:  # NumPy's, of rows that make no array
@@ -170,7 +176,7 @@ def _check_indicator(y, sequences, per_step, reference, name):
         values: Any = _step_indicator(y, sequences, name)
         n_labels = values.n_inputs
     else:
-        values = np.asarray(check_array(unmasked(y), dtype=np.float64, input_name=name))
+        values = as_numbers(y, name).astype(np.float64)
         _check_binary(values, name)
         n_labels = values.shape[1]
         if reference is None and n_labels > 2 and (sequences.lengths == n_labels).all():
@@ -188,19 +194,18 @@ def _check_indicator(y, sequences, per_step, reference, name):
 
 
 def _step_indicator(y, sequences, name):
-    """Check 0 and 1 in K columns for each time step; NaN in all where nothing is known."""
+    """Check 0 and 1 in K columns for each time step; NaN where it is not known."""
     check_not_flat(y, name)
     steps = check_sequences(y, name=name, columns="labels", allow_nan=True)
     check_steps(steps, sequences, name)
-    check_missing(steps, name, columns="labels")
+    check_any_known(steps, name)
     for index in steps.parts():
-        values, _ = steps.gather(index)
-        _check_binary(values[~np.isnan(values[:, 0])], name)
+        _check_binary(steps.gather(index)[0], name)
     return steps
 
 
 def _check_binary(values, name):
-    wrong = (values != 0) & (values != 1)
+    wrong = (values != 0) & (values != 1) & ~np.isnan(values)
     if wrong.any():
         raise ValueError(
             f"{name} holds {values[wrong][0]}; with several labels for each sequence or time "

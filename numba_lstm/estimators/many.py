@@ -16,6 +16,7 @@ from sklearn import config_context, get_config
 
 from numba_lstm.estimators._callbacks import callback_management_context
 from numba_lstm.estimators.base import BaseLSTM
+from numba_lstm.estimators.held_out import HeldOut
 from numba_lstm.estimators.job import Job
 from numba_lstm.estimators.side_by_side import groups_of, train_side_by_side
 
@@ -33,6 +34,11 @@ def fit_many(
     sample_weight: Any = None,
     *,
     times: Any = None,
+    X_val: Any = None,
+    y_val: Any = None,
+    sample_weight_val: Any = None,
+    times_val: Any = None,
+    groups: Any = None,
     each: bool = False,
     n_jobs: int | None = None,
 ) -> list[Any]:
@@ -49,10 +55,10 @@ def fit_many(
     ----------
     estimators : sequence of LSTMRegressor and LSTMClassifier
         What is to be fitted, each an object of its own; fitted in place.
-    X, y, sample_weight, times
+    X, y, sample_weight, times, X_val, y_val, sample_weight_val, times_val, groups
         As in ``fit``, for all estimators. With ``each`` sequences (lists, tuples, arrays) of
-        these with one entry for each estimator; sample_weight and times, and each entry of
-        theirs, may be None.
+        these with one entry for each estimator; all but X and y, and each entry of theirs, may
+        be None.
     each : bool, default=False
         Whether each estimator has data of its own.
     n_jobs : int or None, default=None
@@ -69,7 +75,7 @@ def fit_many(
     ------
     TypeError
         If an estimator is none of this library, or of a class with a ``fit`` of its own, or
-        with ``each`` X, y, sample_weight or times is no sequence of data.
+        with ``each`` something is no sequence of data.
     ValueError
         If there are no estimators, one is there twice, two have one checkpoint, there are not
         as many entries as estimators, or data or a parameter does not fit. All data and
@@ -109,12 +115,15 @@ def fit_many(
     checked = _checked(estimators)
     at_once = min(resolve_n_jobs(n_jobs), len(checked))
     given = {"X": X, "y": y, "sample_weight": sample_weight, "times": times}
+    given |= {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+    given |= {"times_val": times_val, "groups": groups}
     jobs = []
     every = zip(checked, _data(given, len(checked), each), strict=True)
     for number, (estimator, own) in enumerate(every):
         with _noted(number):
             continued = estimator.warm_start and hasattr(estimator, "theta_")
-            jobs.append(Job(estimator, *own, continued=continued))
+            held_out = HeldOut(*own[4:])
+            jobs.append(Job(estimator, *own[:4], held_out, continued=continued))
     _end(jobs, *_train(jobs, at_once))
     return checked
 
@@ -157,12 +166,12 @@ def _checked(estimators: Any) -> list[Any]:
 
 
 def _data(given: dict[str, Any], n: int, each: bool) -> list[Any]:
-    """X, y, sample_weight and times for each of n estimators."""
+    """What is given, for each of n estimators."""
     if not each:
         return [tuple(given.values())] * n
     columns = []
     for name, entries in given.items():
-        if entries is None and name in ("sample_weight", "times"):
+        if entries is None and name not in ("X", "y"):
             entries = [None] * n
         if not isinstance(entries, Sequence | np.ndarray) or isinstance(entries, str | bytes):
             raise TypeError(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numba_lstm.estimators.architecture import ArchitectureMixin
-from numba_lstm.estimators.checks import check_given_times, check_X, validation_data
+from numba_lstm.estimators.checks import check_given_times, check_X
 from numba_lstm.estimators.fitted import FittedMixin
+from numba_lstm.estimators.held_out import validation_data
 from numba_lstm.estimators.targets import Targets
 from numba_lstm.estimators.weights import check_step_weights
 from numba_lstm.missing import MaskedSequences
@@ -35,8 +36,8 @@ class PreparationMixin(ArchitectureMixin, FittedMixin):
     ):
         """Return an estimator's attributes before its next epoch, and its data.
 
-        ``held_out`` is validation data, with None for those that are not given, or None for a
-        fit without validation. The data are a training part and a validation part or None.
+        ``held_out`` is a HeldOut, or None for a fit without validation. The data are a
+        training part and a validation part or None.
         """
         from numba_lstm.training.data import Dataset
 

@@ -159,6 +159,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         clip_norm: float | None = 1.0,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
+        validation_split: Any = "random",
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         momentum: float = 0.9,
@@ -217,6 +218,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.clip_norm = clip_norm
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.validation_split = validation_split
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.momentum = momentum
@@ -262,9 +264,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         ValueError
             If a parameter, a shape or a value does not fit.
         """
-        held_out = (None, None, None, None)
         continued = hasattr(self, "theta_")
-        self._fit(X, y, sample_weight, times, held_out, continued=continued, partial=True)
+        self._fit(X, y, sample_weight, times, continued=continued, partial=True)
         return self
 
     def predict(
@@ -320,7 +321,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Returns
         -------
         float
-            R2, averaged over the outputs.
+            R2, averaged over the outputs; of each output over the targets that are known.
 
         Raises
         ------
@@ -332,20 +333,32 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
         found = self.predict(X, times=times)
         if not self._targets.per_step:
-            sample_weight = weights_or_none(sample_weight, found)
+            weight = weights_or_none(sample_weight, found)
             try:
-                return r2_score(y, found, sample_weight=sample_weight)
+                return r2_score(y, found, sample_weight=weight)
             except ValueError:
-                # Which says more: that the target of sequence 3 is NaN, say.
-                self._check_targets(y, check_sequences(X, allow_nan=True), self._targets)
-                raise
-        predicted = check_sequences(found, name="predictions")
-        targets = self._check_targets(y, check_sequences(X, allow_nan=True), self._targets).values
-        weight = weights_of_steps(sample_weight, predicted, "sample_weight")
-        everything = np.arange(len(predicted))
-        truth, found = targets.gather(everything)[0], predicted.gather(everything)[0]
-        known = ~np.isnan(truth[:, 0])
-        return r2_score(truth[known], found[known], sample_weight=weight[known])
+                # Some are NaN, or this says more: that the target of sequence 3 is text, say.
+                sequences = check_sequences(X, allow_nan=True)
+                truth = self._check_targets(y, sequences, self._targets).values
+                if not np.isnan(truth).any():
+                    raise
+        else:
+            predicted = check_sequences(found, name="predictions")
+            sequences = check_sequences(X, allow_nan=True)
+            targets = self._check_targets(y, sequences, self._targets).values
+            weight = weights_of_steps(sample_weight, predicted, "sample_weight")
+            everything = np.arange(len(predicted))
+            truth, found = targets.gather(everything)[0], predicted.gather(everything)[0]
+        known = ~np.isnan(truth)
+        if known.all():
+            return r2_score(truth, found, sample_weight=weight)
+        weight = np.ones(len(truth)) if weight is None else weight
+        scores = [
+            r2_score(truth[rows, k], found[rows, k], sample_weight=weight[rows])
+            for k, rows in enumerate(known.T)
+            if rows.any()
+        ]
+        return float(np.mean(scores))
 
     def _check_targets(
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"

@@ -106,22 +106,9 @@ def check_steps(targets: Sequences, sequences: Sequences, name: str) -> None:
         )
 
 
-def check_missing(targets: Sequences, name: str, columns: str = "outputs") -> None:
-    """Let whole steps be NaN, which are left out, but not some of their outputs."""
-    any_known = False
-    for index in targets.parts():
-        values, starts = targets.gather(index)
-        missing = np.isnan(values)
-        some = missing.any(axis=1) & ~missing.all(axis=1)
-        if some.any():
-            row = np.flatnonzero(some)[0]
-            i = np.searchsorted(starts, row, side="right") - 1
-            raise ValueError(
-                f"{name} is NaN for some {columns} of sequence {index[i]}, time step "
-                f"{row - starts[i]}, and not for others. Steps without a target are NaN in all."
-            )
-        any_known = any_known or not missing.all()
-    if not any_known:
+def check_any_known(targets: Sequences, name: str) -> None:
+    """Refuse targets of steps that are all NaN."""
+    if all(np.isnan(targets.gather(index)[0]).all() for index in targets.parts()):
         raise ValueError(f"{name} is NaN at every time step: nothing is left to learn from.")
 
 
@@ -158,8 +145,8 @@ def check_values(
     Raises
     ------
     ValueError
-        If the number, the shape or a value does not fit. NaN may stand for the targets of
-        a time step, of which then none counts.
+        If the number, the shape or a value does not fit. NaN may stand for some of several
+        targets, and with ``per_step`` for all targets of a step: they do not count.
     TypeError
         If y holds dates or other things that are no numbers.
     """
@@ -168,7 +155,7 @@ def check_values(
         check_not_flat(y, name)
         steps = check_sequences(y, name=name, columns="outputs", allow_nan=True)
         check_steps(steps, sequences, name)
-        check_missing(steps, name)
+        check_any_known(steps, name)
         has_columns = steps.kind == "3-D"
         if steps.kind == "list":
             has_columns = np.ndim(next(iter(y))) > 1
@@ -190,8 +177,9 @@ def check_values(
                 "(n_samples, n_outputs). Set return_sequences=True for a target at every step."
             )
         values = np.asarray(y, np.float64).reshape(len(y), -1)
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
+        wrong = ~np.isfinite(values) if values.shape[1] == 1 else np.isinf(values)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
             found = "NaN" if np.isnan(values[row, column]) else "infinity"
             raise ValueError(
                 f"Input {name} contains {found}: target {row}"

@@ -30,8 +30,9 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
     ----------
     estimator : LSTMRegressor or LSTMClassifier, default=None
         Whose parameters say what network is trained, and how; it is cloned. None is an
-        ``LSTMRegressor()``, or an ``LSTMClassifier()`` where y are classes. An
-        autoencoder is an LSTMRegressor that reads forward, without pooling.
+        ``LSTMClassifier()`` where y are labels (text, truth values, or whole numbers of an
+        integer type), else an ``LSTMRegressor()``: for counts pass one, or make floats of
+        them. An autoencoder is an LSTMRegressor that reads forward, without pooling.
     method : {"auto", "supervised", "autoencoder"}, default="auto"
         Whether to learn from y: by default where it is given. In a pipeline it always is.
     features : {"hidden", "cell", "both"}, default="hidden"
@@ -104,9 +105,12 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        times: Any = None,
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
+        times_val: Any = None,
+        groups: Any = None,
     ) -> LSTMTransformer:
         """Train the network.
 
@@ -118,9 +122,13 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
             Targets, as the estimator takes them; None for an autoencoder.
         sample_weight : array-like of shape (N,), default=None
             Weights of the sequences.
-        X_val, y_val, sample_weight_val : like X, y and sample_weight, default=None
+        times : array-like of shape (N, T) or (T,), or list of N arrays (T_i,), default=None
+            When each step was, as the estimator takes it; an autoencoder takes none.
+        X_val, y_val, sample_weight_val, times_val : like X, y and so on, default=None
             Data for the validation score, as the estimator takes them; an autoencoder needs
             no y_val.
+        groups : array-like of shape (N,), default=None
+            Group of each sequence, for the estimator's ``validation_split``.
 
         Returns
         -------
@@ -131,7 +139,8 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         ------
         ValueError
             If a parameter, a shape or a value does not fit, y is missing where
-            ``method="supervised"`` needs it, or the network cannot be an autoencoder.
+            ``method="supervised"`` needs it, the network cannot be an autoencoder, or one is
+            given times.
         TypeError
             If X or y is sparse, or holds something other than numbers.
         """
@@ -144,6 +153,11 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         estimator = self._make_estimator(None if learns_alone else y)
         if learns_alone:
             autoencoding.check(estimator)
+            if times is not None or times_val is not None:
+                raise ValueError(
+                    "times was given, but an autoencoder tells a sequence again at even steps. "
+                    "Pass y, or append the time since the last step to X as a feature."
+                )
         self._check_layer(estimator)
         sequences, attributes = check_X(self, X, reset=True)
         if learns_alone:
@@ -157,19 +171,57 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
                     )
                 X_val, y_val = autoencoding.two_phases(held_out)
         validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
-        estimator.fit(X, y, sample_weight, **validation)
+        validation |= {"times_val": times_val, "groups": groups}
+        estimator.fit(X, y, sample_weight, times=times, **validation)
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(attributes)
         self.estimator_, self.is_autoencoder_ = estimator, learns_alone
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def fit_transform(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        times: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        times_val: Any = None,
+        groups: Any = None,
+    ) -> np.ndarray:
+        """Train the network, and return what it remembers of the training sequences.
+
+        Parameters
+        ----------
+        X, y, sample_weight, times, X_val, y_val, sample_weight_val, times_val, groups
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of float64 of shape (N, n_features)
+            As ``transform`` returns it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``fit``.
+        """
+        validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        validation |= {"times_val": times_val, "groups": groups}
+        self.fit(X, y, sample_weight, times=times, **validation)
+        return self.transform(X, times=times)
+
+    def transform(self, X: Any, *, times: Any = None) -> np.ndarray:
         """Return the memory at the end of each sequence.
 
         Parameters
         ----------
         X : array-like of shape (N, T, F) or (N, T), or list of N arrays (T_i, F) or (T_i,)
             Sequences.
+        times : like in ``fit``, default=None
+            When each step was; needed if ``fit`` was given times.
 
         Returns
         -------
@@ -187,7 +239,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         check_is_fitted(self)
         self._check_layer(self.estimator_)
         sequences, _ = check_X(self, X, reset=False)
-        found = self._ends(autoencoding.reading(sequences) if self.is_autoencoder_ else X)
+        found = self._ends(autoencoding.reading(sequences) if self.is_autoencoder_ else X, times)
         return np.hstack(found).astype(np.float64)
 
     def reconstruct(self, X: Any) -> Any:
@@ -262,9 +314,11 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
             return clone(self.estimator)
         try:
             kind = "none" if y is None else type_of_target(y, input_name="y")
+            is_float = np.asarray(y).dtype.kind == "f"  # counts are whole numbers, too
         except ValueError:  # of what it is the estimator tells better
-            kind = "unknown"
-        return LSTMClassifier() if kind.startswith(("binary", "multi")) else LSTMRegressor()
+            kind, is_float = "unknown", True
+        has_classes = kind.startswith(("binary", "multi")) and not is_float
+        return LSTMClassifier() if has_classes else LSTMRegressor()
 
     def _check_layer(self, estimator):
         n = len(estimator._hidden_sizes())
@@ -280,18 +334,18 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
     def _which(self):
         return {"hidden": "h", "cell": "c", "both": "hc"}[self.features]
 
-    def _ends(self, X):
+    def _ends(self, X, times):
         """Return h_T, c_T or both of the layers asked for."""
         if self._masks:  # whose states predict does not return
-            pairs = [self._last_of(X, layer) for layer in self._layers()]
+            pairs = [self._last_of(X, layer, times) for layer in self._layers()]
             state = tuple(zip(*pairs, strict=True))
         else:
-            _, state = self.estimator_.predict(X, return_state=True)
+            _, state = self.estimator_.predict(X, return_state=True, times=times)
             many = len(self.estimator_._layout.hidden_sizes) > 1
             state = [[part[k] if many else part for k in self._layers()] for part in state]
         return [part for which in self._which() for part in state["hc".index(which)]]
 
-    def _last_of(self, X, layer):
+    def _last_of(self, X, layer, times):
         """Return h and c of a layer where each direction ends."""
         direction = self.estimator_._layout.direction
 
@@ -301,7 +355,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
                 return np.concatenate([rows[-1, :n], rows[0, n:]])
             return rows[0] if direction == "reverse" else rows[-1]
 
-        states = self.estimator_.hidden_states(X, layer)
+        states = self.estimator_.hidden_states(X, layer, times=times)
         return tuple(np.stack([last(rows) for rows in part]) for part in states)
 
     def __sklearn_tags__(self):

@@ -230,8 +230,9 @@ class Objective:
 
         Half the sum of their squares is the loss, penalty included. First come those of the
         outputs, sqrt(2 w / K) (output - target) for the share w of a target in all weights, in
-        the order of X, time steps and outputs; targets of no weight have none. Then, if alpha
-        is above 0, sqrt(alpha) times each weight that decays.
+        the order of X, time steps and outputs; rows of no weight have none, and where one of
+        several targets is not known it is 0. Then, if alpha is above 0, sqrt(alpha) times each
+        weight that decays.
 
         Parameters
         ----------

@@ -43,6 +43,7 @@ class LeastSquares:
             for _, batch in self._parts:
                 counts = batch.weight > 0
                 errors = network.predict(theta, batch)[counts] - batch.y[counts]
+                errors[np.isnan(errors)] = 0  # of what is not known
                 parts.append(errors * self._factors(batch)[counts])
         return np.append(self._in_order(parts).ravel(), self._roots * theta[self._decaying])
 
@@ -75,7 +76,7 @@ class LeastSquares:
                     out, weight = outs[ends[i] : ends[i + 1]], np.zeros(ends[i + 1] - ends[i])
                     for q in np.flatnonzero(batch.weight[ends[i] : ends[i + 1]] > 0):
                         weight[q] = 1
-                        for k in range(K):
+                        for k in np.flatnonzero(~np.isnan(batch.y[ends[i] + q])):
                             y = out.copy()
                             y[q, k] -= 0.5 * K
                             row = rows[place[done] * K + k]

@@ -76,10 +76,10 @@ def load(path: str | os.PathLike) -> LSTMRegressor | LSTMClassifier:
     """Read an estimator that ``estimator.save(path)`` wrote.
 
     Predictions, states and streams have the same bits as before, and ``get_params`` the same
-    values; ``checkpoint`` and a ``RandomState`` come back as None. Nothing in a file is ever
-    executed, and what is not whole and consistent is refused. Trained further, with
-    ``warm_start=True`` or ``partial_fit``, the network goes on from its weights, but the
-    optimiser and the random numbers begin anew.
+    values; ``checkpoint`` and a ``RandomState`` come back as None, a ``validation_split`` that
+    is a splitter as "random". Nothing in a file is ever executed, and what is not whole and
+    consistent is refused. Trained further, with ``warm_start=True`` or ``partial_fit``, the
+    network goes on from its weights, but the optimiser and the random numbers begin anew.
 
     Parameters
     ----------
@@ -166,6 +166,8 @@ def _parameters_to_json(estimator):
             # A generator is shared with whoever passed it: a copy of its state would draw
             # what they draw, too.
             value = None
+        if name == "validation_split" and not isinstance(value, str):
+            value = "random"  # no file holds code, and the next fit is for whoever calls it
         if name == "checkpoint":
             value = None  # where the next fit writes is for whoever calls it to say
         try:

@@ -26,8 +26,7 @@ class Dataset:
     sequences : Sequences
         All inputs.
     targets : ndarray of shape (N, K), or Sequences of N
-        Values or class indices, one a sequence or one a time step; NaN at steps that have
-        none.
+        Values or class indices, one a sequence or one a time step; NaN where there is none.
     weight : ndarray of float64 of shape (N,)
         Weight of each sequence; of each of its steps, with a target for each.
     index : ndarray of int of shape (n,)
@@ -52,7 +51,7 @@ class Dataset:
     @functools.cached_property
     def mean_weight(self) -> float:
         """Mean over the sequences of the sum of their targets' weights."""
-        total = sum(self._targets_and_weight(index)[1].sum() for index in self.parts())
+        total = sum(_counted(*self._targets_and_weight(index)).sum() for index in self.parts())
         if not total > 0:
             raise ValueError(
                 "All weights are zero in the training or in the validation part of the data "
@@ -67,7 +66,7 @@ class Dataset:
         for index in self.parts():
             with np.errstate(over="ignore"):
                 y = (self._targets_and_weight(index)[0] - self.target_mean) / self.target_scale
-            if y.size and not (largest := np.abs(y).max()) <= limit:
+            if y.size and not (largest := np.nanmax(np.abs(y))) <= limit:
                 raise ValueError(
                     f"A target is {largest:.1e} in the units of the network, the square of which "
                     f"overflows in {np.dtype(dtype).name}. Divide y by a constant first, leave "
@@ -108,11 +107,11 @@ class Dataset:
         return y.astype(dtype), weight.astype(dtype)
 
     def all_targets(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """Return all targets, standardised, and weights that sum to 1."""
+        """Return all targets, standardised, and weights, those of the known ones a sum of 1."""
         parts = [self._targets_and_weight(index) for index in self.parts()]
         y = (np.concatenate([part[0] for part in parts]) - self.target_mean) / self.target_scale
         weight = np.concatenate([part[1] for part in parts])
-        return y.astype(dtype), (weight / weight.sum()).astype(dtype)
+        return y.astype(dtype), (weight / _counted(y, weight).sum()).astype(dtype)
 
     def parts(self, max_steps: int | None = None) -> Iterator[np.ndarray]:
         """Yield the index in parts of a moderate size, for a pass over the data."""
@@ -159,7 +158,10 @@ class Dataset:
         return mean, scale
 
     def _targets_and_weight(self, index):
-        """Targets (Q, K) and weights (Q,) of some sequences, in their order."""
+        """Targets (Q, K) and weights (Q,) of some sequences, in their order.
+
+        Unknown targets are NaN; a row in which none is known is 0, and has no weight.
+        """
         weight = self.weight[index]
         if isinstance(self.targets, Sequences):
             y, _ = self.targets.gather(index)
@@ -167,15 +169,21 @@ class Dataset:
                 weight = np.repeat(weight, self.sequences.lengths[index])
             else:
                 weight = self.step_weight.gather(index)[0][:, 0]
-            missing = np.isnan(y[:, 0]) if y.dtype.kind == "f" else np.False_
-            if missing.any():  # such steps have no target
-                weight[missing] = 0
-                y = np.where(missing[:, np.newaxis], 0, y)
         else:
             y = self.targets[index]
+        if y.dtype.kind == "f" and (missing := np.isnan(y)).any():
+            nothing = missing.all(axis=1)
+            weight, y = np.where(nothing, 0, weight), np.where(nothing[:, np.newaxis], 0, y)
         if self.class_weight is not None:
             weight = weight * self.class_weight[y[:, 0].astype(np.int64)]
         return y, weight
+
+
+def _counted(y, weight):
+    """Weights of rows of targets, as far as these are known."""
+    if y.dtype.kind != "f":
+        return weight
+    return weight * (y == y).mean(axis=1)
 
 
 def _features(which):

@@ -208,6 +208,7 @@ class Fit:
                 "Try a smaller learning_rate_init, clip_norm or alpha, standardize=True, or "
                 "dtype='float64'."
             )
+        history.check_scores(self._null_loss)
         return history
 
     def _skill(self):

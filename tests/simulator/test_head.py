@@ -82,6 +82,8 @@ def test_losses(rng, dtype, kind, K):
     elif kind == of_the_cpu.LOG_LOSS:
         y = rng.integers(K, size=(Q + SPARE, 1)).astype(dtype)
     weight[3], out[3] = 0, np.nan  # which adds nothing
+    if kind != of_the_cpu.LOG_LOSS:
+        y[6, 0] = np.nan  # which is not known
     expected, d_expected = np.zeros(Q, dtype), np.zeros((Q, K), dtype)
     of_the_cpu.all_losses(
         *(kind, dtype(parameter), out[:Q], y[:Q], weight[:Q], d_expected, expected)
