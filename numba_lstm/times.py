@@ -94,7 +94,8 @@ def as_times(values: Any, name: str) -> np.ndarray:
         If they are no numbers and no dates.
     """
     if np.ma.is_masked(values) and values.dtype.kind in "mM":
-        values = np.ma.filled(values, np.array("NaT", values.dtype))
+        not_a_time = np.array("NaT", values.dtype)
+        values = np.where(np.ma.getmaskarray(values), not_a_time, np.ma.getdata(values))
     moments = np.asarray(unmasked(values))
     if moments.dtype.kind == "O":
         missing = [x is None or x != x for x in moments.reshape(-1)]  # None, NaN, NaT

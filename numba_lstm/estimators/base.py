@@ -156,7 +156,8 @@ class BaseLSTM(PicklingMixin, CallbackSupportMixin, PreparationMixin, BaseEstima
     ):
         """Prepare, train and end: see :class:`Job`."""
         job = Job(
-            *(self, X, y, sample_weight, times, held_out),
+            *(self, X, y, sample_weight, times),
+            held_out=held_out,
             continued=continued,
             partial=partial,
             reference=reference,

@@ -115,15 +115,14 @@ def fit_many(
     checked = _checked(estimators)
     at_once = min(resolve_n_jobs(n_jobs), len(checked))
     given = {"X": X, "y": y, "sample_weight": sample_weight, "times": times}
-    given |= {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
-    given |= {"times_val": times_val, "groups": groups}
+    held_out = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+    held_out |= {"times_val": times_val, "groups": groups}
+    data = [_data(part, len(checked), each) for part in (given, held_out)]
     jobs = []
-    every = zip(checked, _data(given, len(checked), each), strict=True)
-    for number, (estimator, own) in enumerate(every):
+    for number, (estimator, own, held) in enumerate(zip(checked, *data, strict=True)):
         with _noted(number):
             continued = estimator.warm_start and hasattr(estimator, "theta_")
-            held_out = HeldOut(*own[4:])
-            jobs.append(Job(estimator, *own[:4], held_out, continued=continued))
+            jobs.append(Job(estimator, *own, held_out=HeldOut(*held), continued=continued))
     _end(jobs, *_train(jobs, at_once))
     return checked
 

@@ -12,10 +12,6 @@ from numba_lstm.training.checkpoints import save_generator
 from numba_lstm.training.optimizers import Optimizer
 from numba_lstm.training.schedules import Schedule
 
-# A validation score that says that the loss is eleven times that of a constant, as of data that
-# are no longer few it is in units of their own.
-_HOPELESS = -10.0
-
 
 @dataclass
 class History:
@@ -53,16 +49,6 @@ class History:
     diverged: bool = False
     interrupt: KeyboardInterrupt | None = None
     warning: str | None = None
-
-    def check_scores(self, null_loss: float) -> None:
-        """Warn of validation data that cannot be of a kind with the training data."""
-        best = max(self.validation_scores, default=0.0)
-        if self.warning is None and null_loss > 0 and best < _HOPELESS:
-            self.warning = (
-                f"The best validation score is {best:.3g}, where a constant has 0. Check that "
-                "X_val and y_val are what X and y are: a Pipeline transforms X_val only with "
-                "transform_input, and TransformedTargetRegressor hands y_val on as it is."
-            )
 
     def state(
         self, optimizer: Optimizer, generator: np.random.Generator, schedule: Schedule

@@ -145,5 +145,4 @@ def train_by_lbfgs(
                 "kinks is for another solver; else tol may be too small for the rounding, or X "
                 "or y too far from 1 (standardize=True)."
             )
-    history.check_scores(null_loss)
     return history

@@ -19,6 +19,10 @@ from numba_lstm.training.history import History, report, what_is_kept
 from numba_lstm.training.optimizers import Optimizer
 from numba_lstm.training.schedules import Schedule
 
+# A validation loss beside that of a constant in the training part: errors of five standard
+# deviations.
+_BEYOND_MEASURE = 25.0
+
 
 class LoopSettings(NamedTuple):
     """What the loop can be told, under the estimators' names."""
@@ -208,8 +212,26 @@ class Fit:
                 "Try a smaller learning_rate_init, clip_norm or alpha, standardize=True, or "
                 "dtype='float64'."
             )
-        history.check_scores(self._null_loss)
+        self._check_scores()
         return history
+
+    def _check_scores(self):
+        """Warn of validation data that cannot be of a kind with the training data.
+
+        Of a few sequences, which happen to be alike, scores far below 0 mean nothing: the loss
+        has to be beyond all measure in the training part's units, too.
+        """
+        history = self._history
+        best = max(history.validation_scores, default=0.0)
+        if history.warning is not None or self._null_loss == 0 or best > -1:
+            return
+        loss = (1 - best) * self._null_loss
+        if loss > _BEYOND_MEASURE * loss_of_constant(self.network, self.training):
+            history.warning = (
+                f"The best validation score is {best:.3g}, where a constant has 0. Check that "
+                "X_val and y_val are what X and y are: a Pipeline transforms X_val only with "
+                "transform_input, and TransformedTargetRegressor hands y_val on as it is."
+            )
 
     def _skill(self):
         loss = mean_loss(self.network, self.theta, self._validation)
