@@ -1,6 +1,7 @@
 """The course of a fit: solvers and schedules, going on, ends, and who is told of it."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,22 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from numba_lstm.training.optimizers import Optimizer
+
+
+@pytest.mark.nojit
+def test_a_single_target_tells_no_scale():
+    for fit, given in ((regressor().partial_fit, Y), (regressor(standardize=False).fit, Y)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fit(X, given)
+    with pytest.warns(UserWarning, match="a single target") as found:
+        model = regressor().partial_fit(X[:1], Y[:1])
+    assert found[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.partial_fit(X[:1], Y[:1])
+        regressor(standardize=False).partial_fit(X[:1], Y[:1])
+        classifier().partial_fit(X[:1], Y[:1] > 0, classes=[False, True])
 
 
 @pytest.mark.nojit

@@ -243,7 +243,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     ) -> LSTMClassifier:
         """Train for one epoch, going on from earlier calls and from ``fit``.
 
-        The standardisation is that of the first call.
+        The standardisation is that of the first call, which should have a few hundred time
+        steps and targets; callbacks and ``early_stopping`` are for ``fit``.
 
         Parameters
         ----------

@@ -79,6 +79,9 @@ class Job:
             continued=continued,
             reference=reference,
         )
+        standardises = estimator.standardize and not continued
+        if partial and standardises and "classes_" not in self._attributes:
+            _warn_of_a_single_target(self._training)
         names = "loss_curve_", "validation_scores_"
         self._before = {name: self._attributes[name] for name in names}
         self._settings = self._loop_settings(_batch_size_of(estimator, len(self._training)))
@@ -234,6 +237,17 @@ class Job:
             n_iter_no_change=estimator.n_iter_no_change,
             tol=estimator.tol,
             verbose=bool(estimator.verbose),
+        )
+
+
+def _warn_of_a_single_target(training):
+    """Warn of a first call of partial_fit that cannot tell in what units the targets are."""
+    if training.n_counted() < 2:
+        warn(
+            "The first call of partial_fit has a single target, by which all later ones are "
+            "standardised: their scale is taken for 1. Begin with some hundred, or set "
+            "standardize=False.",
+            UserWarning,
         )
 
 
