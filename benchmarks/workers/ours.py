@@ -56,8 +56,8 @@ def train_ragged(B, T, F, H, batches, threads, goal):
 
 
 def _in_turn(measures, goal, turns=3):
-    """Medians over some turns."""
-    found = [[measure(goal=goal / turns) for measure in measures] for _ in range(turns)]
+    """Medians over some turns, each of which is to last: short ones vary by a factor of two."""
+    found = [[measure(goal=goal) for measure in measures] for _ in range(turns)]
     return [float(np.median(one)) for one in zip(*found, strict=True)]
 
 
