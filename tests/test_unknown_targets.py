@@ -1,6 +1,7 @@
 """Several targets for each sequence or step, some of which are not known: NaN."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import approx_fprime
 from sklearn.base import clone
@@ -100,6 +101,50 @@ def test_scores(case):
         np.nanmean(((truth - guess) / fitted.target_scale_) ** 2) for guess in (found, mean)
     )
     assert fitted.validation_scores_[-1] == pytest.approx(1 - loss / null, abs=1e-5)
+
+
+def test_scores_of_what_is_masked_or_known_once():
+    fitted = model().fit(X, LAST)
+    masked = np.ma.masked_array(np.where(np.isnan(LAST), 1e6, LAST), np.isnan(LAST))
+    assert fitted.score(X, masked) == fitted.score(X, LAST)
+    once = LAST.copy()
+    once[np.flatnonzero(~np.isnan(once[:, 1]))[1:], 1] = np.nan
+    truth, found = once[:, [0, 2]], fitted.predict(X)[:, [0, 2]]
+    known = ~np.isnan(truth)
+    expected = [r2_score(truth[rows, k], found[rows, k]) for k, rows in enumerate(known.T)]
+    assert fitted.score(X, once) == pytest.approx(np.mean(expected))
+    one = model().fit(X, X[:, 0, 0])
+    hidden = np.ma.masked_array(X[:, 0, 0], np.arange(N) == 3)
+    with pytest.raises(ValueError, match=r"NaN: target 3"):
+        one.score(X, hidden)
+    labels = model(LSTMClassifier).fit(X, X[:, 0, 0] > 0)
+    with pytest.raises(ValueError, match="masked for sequence 3"):
+        labels.score(X, np.ma.masked_array(X[:, 0, 0] > 0, np.arange(N) == 3))
+    with pytest.raises(ValueError, match="sample_weight contains NaN"):
+        model().fit(X, X[:, 0, 0], np.ma.masked_array(WEIGHT, np.arange(N) == 3))
+
+
+def test_a_broken_theta_has_no_residuals_of_zero():
+    f = objective(model(), X, LAST)
+    assert np.isnan(f.residuals(np.full_like(f.theta0, np.nan))).any()
+
+
+def test_rows_of_which_nothing_is_known_are_of_no_size():
+    far = np.where(np.isnan(LAST), np.nan, 1e20)
+    assert np.isfinite(model().fit(X, far).theta_).all()
+
+
+@pytest.mark.parametrize("kind", ["masked", "Int64", "object"])
+def test_forms_of_labels_that_are_not_known(kind):
+    y = np.where(np.isnan(LAST), np.nan, LAST > 1)
+    expected = model(LSTMClassifier).fit(X, y).theta_
+    if kind == "masked":
+        given = np.ma.masked_array(np.where(np.isnan(y), -1, y).astype(int), np.isnan(y))
+    elif kind == "Int64":
+        given = pd.DataFrame(y).astype("Int64")
+    else:
+        given = np.where(np.isnan(y), None, y)
+    np.testing.assert_array_equal(model(LSTMClassifier).fit(X, given).theta_, expected)
 
 
 def test_the_best_constant():

@@ -11,7 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import d2_log_loss_score, mean_pinball_loss, r2_score
 from sklearn.model_selection import (
     GroupKFold,
+    KFold,
     PredefinedSplit,
+    ShuffleSplit,
     StratifiedKFold,
     TimeSeriesSplit,
     cross_val_score,
@@ -20,6 +22,7 @@ from sklearn.model_selection import (
 
 from numba_lstm.estimators import preparation
 from numba_lstm.estimators.held_out import validation_data
+from numba_lstm.training.optimizers import Optimizer
 
 NOISE = np.random.default_rng(1).standard_normal(N)
 
@@ -189,6 +192,76 @@ def test_splits_that_are_refused():
         clone(apart).fit(X, Y, groups=GROUPS[1:])
     with pytest.raises(ValueError, match=r"early_stopping=True sets a part of the 24 sequences"):
         clone(early).set_params(validation_split=TimeSeriesSplit(N)).fit(X, Y)
+
+
+class Wrong:
+    """A splitter of one's own that yields what it was given."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        return len(self.parts)
+
+    def split(self, X, y=None, groups=None):
+        return iter(self.parts)
+
+    def __repr__(self):
+        return "Wrong()"
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (KFold, "is the class KFold"),
+        (PredefinedSplit([-1] * N), "makes no split"),
+        (PredefinedSplit([0, 1] * N), "makes no two parts"),
+        (Wrong((np.arange(N - 2), [])), "makes no two parts"),
+        (Wrong((np.arange(N), np.arange(2))), "in common"),
+        (Wrong((np.arange(4), [1.5])), "makes no two parts"),
+    ],
+    ids=str,
+)
+def test_splits_that_make_no_sense(split, message):
+    with pytest.raises(ValueError, match=message):
+        regressor(early_stopping=True, validation_split=split).fit(X, Y)
+
+
+@pytest.mark.nojit
+def test_parts_may_count_from_the_end_and_be_masks():
+    found = []
+    for held in (np.arange(N) >= N - 4, np.arange(-4, 0), np.arange(N - 4, N)):
+        split = Wrong((np.arange(N - 4), held))
+        found.append(regressor(early_stopping=True, validation_split=split).fit(X, Y))
+    assert found[0].validation_scores_ == found[1].validation_scores_
+    assert found[0].validation_scores_ == found[2].validation_scores_
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        found[0].fit(X, Y, groups=GROUPS[1:])
+
+
+def test_the_random_state_reaches_the_split_and_a_checkpoint(tmp_path):
+    options = {"early_stopping": True, "validation_split": ShuffleSplit(1), "max_iter": 6}
+    first, again, other = (regressor(random_state=seed, **options).fit(X, Y) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.theta_, again.theta_)
+    assert other.input_mean_[0] != first.input_mean_[0]
+    assert first.validation_split.random_state is None
+    step, steps = Optimizer.step, []
+
+    def dies(self, *arguments):
+        steps.append(1)
+        if len(steps) > 9:
+            raise SystemExit  # as if it were killed
+        return step(self, *arguments)
+
+    kept = {"checkpoint": tmp_path / "progress", "random_state": 0, **options}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Optimizer, "step", dies)
+        with pytest.raises(SystemExit):
+            regressor(**kept).fit(X, Y)
+    assert (tmp_path / "progress").exists()
+    kept["validation_split"] = ShuffleSplit(1)
+    np.testing.assert_array_equal(regressor(**kept).fit(X, Y).theta_, first.theta_)
 
 
 def test_validation_data_of_another_kind_are_warned_of():

@@ -115,7 +115,8 @@ _TRAINING = """
         Which: a share at random (of each class alike), or the last in the order of X, as a
         stretch of time has to be. Or one of scikit-learn's splitters, the last of whose splits
         is taken: ``TimeSeriesSplit(gap=...)``, ``GroupShuffleSplit(n_splits=1)`` with
-        ``groups`` passed to ``fit``; ``validation_fraction`` is then not looked at.
+        ``groups`` passed to ``fit``, whose random_state is drawn if it is None;
+        ``validation_fraction`` is then not looked at.
     n_iter_no_change : int, default=10
         Epochs without an improvement of more than ``tol`` after which training stops.
     tol : float, default=0.0001

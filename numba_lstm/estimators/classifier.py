@@ -396,6 +396,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         several, per_step = self._targets.multilabel, self._targets.per_step
         if not several and not per_step:
             weight = weights_or_none(sample_weight, found)
+            if np.ma.is_masked(y):
+                flat_labels(y, check_sequences(X, allow_nan=True), False)  # which refuses it
             with np.errstate(invalid="ignore"):  # it casts infinity before it refuses it
                 return class_predictions.accuracy(y, found, weight)
         sequences = check_sequences(X, allow_nan=True)  # predict has checked that

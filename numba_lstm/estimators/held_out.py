@@ -68,11 +68,14 @@ def validation_data(
     if (held_out.X is None) != (held_out.y is None):
         missing, given = ("y_val", "X_val") if held_out.y is None else ("X_val", "y_val")
         raise ValueError(f"{given} was given without {missing}; pass both or neither.")
-    if held_out.groups is not None and isinstance(estimator.validation_split, str):
-        raise ValueError(
-            f"groups was given, but validation_split={estimator.validation_split!r} does not ask "
-            "for it. Set validation_split=GroupShuffleSplit(n_splits=1), say, or leave groups out."
-        )
+    if held_out.groups is not None:
+        if isinstance(estimator.validation_split, str):
+            raise ValueError(
+                f"groups was given, but validation_split={estimator.validation_split!r} does not "
+                "ask for it. Set validation_split=GroupShuffleSplit(n_splits=1), say, or leave "
+                "groups out."
+            )
+        check_consistent_length(training.index, held_out.groups)
     if held_out.X is not None:
         probe = copy.copy(estimator)
         probe.__dict__.pop("feature_names_in_", None)
@@ -120,10 +123,22 @@ def _split(estimator, n, labels, groups, random_state):
             random_state=random_state if random else None,
             stratify=labels if random else None,
         )
-    check_consistent_length(np.arange(n), groups)
+    if isinstance(how, type):
+        raise ValueError(f"validation_split is the class {how.__name__}; pass an object of it.")
+    if getattr(how, "random_state", 0) is None:
+        how = copy.copy(how)
+        how.random_state = random_state.randint(2**31 - 1)
     y = np.zeros(n) if labels is None else labels
     splits = list(how.split(np.zeros((n, 1)), y, groups))
-    return splits[-1]
+    if not splits:
+        raise ValueError(f"{how!r} makes no split")
+    try:
+        kept, held = (np.arange(n)[np.asarray(part)] for part in splits[-1] if len(part))
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"{how!r} makes no two parts of these sequences: {error}") from error
+    if np.intersect1d(kept, held).size:
+        raise ValueError(f"{how!r} makes parts that have sequences in common")
+    return kept, held
 
 
 def _passed(estimator, training, targets, held_out):

@@ -189,7 +189,7 @@ class Job:
         -----
         ConvergenceWarning
             If the training diverged, a line search failed, or the validation data are unlike the
-            training data.
+            training data (not with "lbfgs", which does not go by them).
 
         Raises
         ------
@@ -263,6 +263,8 @@ def _checkpoint_of(estimator: Any) -> Checkpoint | None:
         del asked[name]  # which change nothing in what is learned
     if estimator.learning_rate != "cosine":
         del asked["max_iter"]  # nothing but the end depends on it
+    if not isinstance(estimator.validation_split, str):  # what it splits off is in the data's hash
+        asked["validation_split"] = type(estimator.validation_split).__name__
     if not isinstance(estimator.random_state, Integral):
         asked["random_state"] = type(estimator.random_state).__name__
     parameters = {name: repr(value) for name, value in asked.items()}

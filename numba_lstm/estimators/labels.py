@@ -20,7 +20,7 @@ from numba_lstm.estimators.targets import (
     inputs_of,
 )
 from numba_lstm.inputs import check_sequences
-from numba_lstm.numbers_only import as_numbers
+from numba_lstm.numbers_only import as_numbers, unmasked
 from numba_lstm.sequences import Sequences
 
 
@@ -145,9 +145,14 @@ def known_classes(
 
 
 def _known(y):
-    """An array of numbers with 0 for what is not known."""
-    y = np.asarray(y)
-    return np.where(np.isnan(y), 0, y) if y.dtype.kind == "f" else y
+    """An array of numbers with 0 for what is not known, or of what else y holds."""
+    numbers = np.asarray(unmasked(y))
+    if numbers.dtype.kind == "O":
+        try:
+            numbers = as_numbers(y, "y")
+        except (TypeError, ValueError):
+            return numbers
+    return np.where(np.isnan(numbers), 0, numbers) if numbers.dtype.kind == "f" else numbers
 
 
 def _is_indicator(y, per_step):

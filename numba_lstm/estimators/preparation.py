@@ -85,6 +85,7 @@ class PreparationMixin(ArchitectureMixin, FittedMixin):
 
     def _new_state(self, training: Dataset, targets: Targets, dtype, random_state):
         """Attributes of an estimator before its first epoch."""
+        from numba_lstm.training.data import FAR
         from numba_lstm.training.optimizers import Optimizer
 
         F, masks = training.sequences.n_inputs, self.missing == "mask"
@@ -102,6 +103,8 @@ class PreparationMixin(ArchitectureMixin, FittedMixin):
         target_mean, target_scale = np.zeros(targets.n_columns), np.ones(targets.n_columns)
         if self.standardize:
             mean[:F], scale[:F] = training.input_statistics()
+            if masks:  # of a feature that is never seen, its two channels count for nothing, too
+                scale[F:] = np.tile(np.where(scale[:F] >= FAR, FAR, 1.0), 2)
             if targets.classes is None:
                 target_mean, target_scale = training.target_statistics()
         return {

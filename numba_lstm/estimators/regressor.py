@@ -20,6 +20,7 @@ from numba_lstm.estimators.checks import trains_in_batches
 from numba_lstm.estimators.targets import Targets, check_values
 from numba_lstm.estimators.weights import weights_of_steps, weights_or_none
 from numba_lstm.inputs import check_sequences
+from numba_lstm.numbers_only import unmasked
 from numba_lstm.sequences import Sequences
 
 # The names of the losses; their arithmetic is imported with the kernels, in fit.
@@ -322,7 +323,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Returns
         -------
         float
-            R2, averaged over the outputs; of each output over the targets that are known.
+            R2, averaged over the outputs of which two targets are known at least, of each over
+            those.
 
         Raises
         ------
@@ -334,7 +336,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
         found = self.predict(X, times=times)
         if not self._targets.per_step:
-            weight = weights_or_none(sample_weight, found)
+            y, weight = unmasked(y), weights_or_none(sample_weight, found)
             try:
                 return r2_score(y, found, sample_weight=weight)
             except ValueError:
@@ -357,9 +359,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         scores = [
             r2_score(truth[rows, k], found[rows, k], sample_weight=weight[rows])
             for k, rows in enumerate(known.T)
-            if rows.any()
+            if np.count_nonzero(weight[rows]) > 1  # of a single value there is no R2
         ]
-        return float(np.mean(scores))
+        return float(np.mean(scores)) if scores else np.nan
 
     def _check_targets(
         self, y: Any, sequences: Sequences, reference: Targets | None, name: str = "y"

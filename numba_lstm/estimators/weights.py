@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_array
 
 from numba_lstm.estimators.targets import check_length
 from numba_lstm.inputs import check_sequences
+from numba_lstm.numbers_only import unmasked
 from numba_lstm.sequences import Sequences
 
 
@@ -41,7 +42,11 @@ def check_weights(sample_weight: Any, n: int, name: str) -> np.ndarray:
         sample_weight = np.full(n, sample_weight)
     try:
         weight = check_array(
-            sample_weight, ensure_2d=False, dtype=np.float64, input_name=name, allow_nd=True
+            unmasked(sample_weight),
+            ensure_2d=False,
+            dtype=np.float64,
+            input_name=name,
+            allow_nd=True,
         )
     except ValueError as error:
         if name in str(error):

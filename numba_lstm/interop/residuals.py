@@ -43,7 +43,7 @@ class LeastSquares:
             for _, batch in self._parts:
                 counts = batch.weight > 0
                 errors = network.predict(theta, batch)[counts] - batch.y[counts]
-                errors[np.isnan(errors)] = 0  # of what is not known
+                errors[np.isnan(batch.y[counts])] = 0  # what is not known
                 parts.append(errors * self._factors(batch)[counts])
         return np.append(self._in_order(parts).ravel(), self._roots * theta[self._decaying])
 

@@ -14,7 +14,7 @@ from numba_lstm.sequences import Batch, Room, Sequences
 from numba_lstm.training.statistics import mean_and_scale
 
 # Of features that were never seen, so that nothing is left of a value, in float32 too.
-_FAR = 1e30
+FAR = 1e30
 
 
 @dataclass
@@ -144,7 +144,7 @@ class Dataset:
                 "values seen later will count for nothing, until a fit that begins anew.",
                 UserWarning,
             )
-        return mean, np.where(is_seen, scale, _FAR)
+        return mean, np.where(is_seen, scale, FAR)
 
     def target_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and scale (K,) of the targets."""
@@ -160,7 +160,7 @@ class Dataset:
     def _targets_and_weight(self, index):
         """Targets (Q, K) and weights (Q,) of some sequences, in their order.
 
-        Unknown targets are NaN; a row in which none is known is 0, and has no weight.
+        Unknown targets are NaN; a row in which none is known is the mean, and has no weight.
         """
         weight = self.weight[index]
         if isinstance(self.targets, Sequences):
@@ -173,7 +173,8 @@ class Dataset:
             y = self.targets[index]
         if y.dtype.kind == "f" and (missing := np.isnan(y)).any():
             nothing = missing.all(axis=1)
-            weight, y = np.where(nothing, 0, weight), np.where(nothing[:, np.newaxis], 0, y)
+            weight = np.where(nothing, 0, weight)
+            y = np.where(nothing[:, np.newaxis], self.target_mean, y)
         if self.class_weight is not None:
             weight = weight * self.class_weight[y[:, 0].astype(np.int64)]
         return y, weight

@@ -228,9 +228,10 @@ class Fit:
         loss = (1 - best) * self._null_loss
         if loss > _BEYOND_MEASURE * loss_of_constant(self.network, self.training):
             history.warning = (
-                f"The best validation score is {best:.3g}, where a constant has 0. Check that "
-                "X_val and y_val are what X and y are: a Pipeline transforms X_val only with "
-                "transform_input, and TransformedTargetRegressor hands y_val on as it is."
+                f"The best validation score is {best:.3g}, where a constant has 0: the validation "
+                "data are unlike the training data. If X_val and y_val were passed: a Pipeline "
+                "transforms X_val only with transform_input, and TransformedTargetRegressor "
+                "hands y_val on as it is."
             )
 
     def _skill(self):
