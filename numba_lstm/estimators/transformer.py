@@ -178,24 +178,12 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         self.estimator_, self.is_autoencoder_ = estimator, learns_alone
         return self
 
-    def fit_transform(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        *,
-        times: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-        times_val: Any = None,
-        groups: Any = None,
-    ) -> np.ndarray:
+    def fit_transform(self, X: Any, y: Any = None, **given: Any) -> np.ndarray:
         """Train the network, and return what it remembers of the training sequences.
 
         Parameters
         ----------
-        X, y, sample_weight, times, X_val, y_val, sample_weight_val, times_val, groups
+        X, y, **given
             As in ``fit``.
 
         Returns
@@ -208,10 +196,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         ValueError, TypeError
             As ``fit``.
         """
-        validation = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
-        validation |= {"times_val": times_val, "groups": groups}
-        self.fit(X, y, sample_weight, times=times, **validation)
-        return self.transform(X, times=times)
+        return self.fit(X, y, **given).transform(X, times=given.get("times"))
 
     def transform(self, X: Any, *, times: Any = None) -> np.ndarray:
         """Return the memory at the end of each sequence.
