@@ -104,7 +104,7 @@ class PreparationMixin(ArchitectureMixin, FittedMixin):
         if self.standardize:
             mean[:F], scale[:F] = training.input_statistics()
             if masks:  # of a feature that is never seen, its two channels count for nothing, too
-                scale[F:] = np.tile(np.where(scale[:F] >= FAR, FAR, 1.0), 2)
+                scale[F:] = np.tile(np.where(scale[:F] == FAR, FAR, 1.0), 2)
             if targets.classes is None:
                 target_mean, target_scale = training.target_statistics()
         return {
