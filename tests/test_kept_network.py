@@ -1,8 +1,12 @@
 """Predictions again and again: the network is made once, and is never an old one."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
+import pytest
 
 from numba_lstm import LSTMRegressor
 
@@ -70,6 +74,49 @@ def test_predictions_of_one_shape_do_not_mix():
         assert len(model.predict(more)) == 9
         model.predict(list(X))
         model.hidden_states(X)
+
+
+def test_a_kept_prediction_reads_what_it_is_given():
+    """It holds addresses: of the weights, and of the last inputs, which are others each time."""
+    rng = np.random.default_rng(5)
+    X, y = rng.standard_normal((40, 6, 3)), rng.standard_normal(40)
+    model = LSTMRegressor(hidden_size=8, max_iter=1, random_state=0).fit(X, y)
+    given = [rng.standard_normal(X.shape).astype(dtype) for dtype in ("f4", "f8") * 3]
+    for x in given:
+        # More sequences, so that nothing is kept of the first ones.
+        expected = model.predict(np.concatenate([x, x]))[:40]
+        np.testing.assert_array_equal(model.predict(x), expected)
+        np.testing.assert_array_equal(model.predict(x.copy()), expected)
+        np.testing.assert_array_equal(model.predict(x), expected)
+        x *= 2
+        assert np.abs(model.predict(x) - expected).max() > 1e-3
+    before = model.predict(X)
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(model.predict(frozen), before)
+    model.theta_ = 2 * model.theta_
+    assert np.abs(model.predict(X) - before).max() > 1e-3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_goes_on_with_a_kept_prediction():
+    """Its parent's OpenMP threads would end it."""
+    code = """
+import os
+import numpy as np
+from numba_lstm import LSTMRegressor
+
+X = np.random.default_rng(0).standard_normal((64, 5, 2))
+model = LSTMRegressor(4, max_iter=1, n_jobs=2, random_state=0).fit(X, X[:, 0, 0])
+expected = [model.predict(X) for _ in range(3)][-1]
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(model.predict(X), expected) else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert ran.stdout.strip() == b"0", ran.stderr
 
 
 def test_threads_share_a_model_and_no_buffers():

@@ -45,8 +45,8 @@ def test_a_stage_begins_when_the_one_before_has_ended(n_serial, n_tasks):
     args = x, y, (10, 3.0), np.float32(0.5)
     kinds = (types.intp, types.intp, *map(numba.typeof, args))
     tasks = tuple(launch.address(task, kinds) for task in TASKS)
-    driver = launch.address(launch.driver, (types.intp,) * 5)
-    launch.start(driver, tasks, n_serial, 4, n_tasks, *args)
+    driver = launch.driver_address()
+    launch.start(driver, tasks, 2, n_serial, 4, n_tasks, *args)
     np.testing.assert_array_equal(y, expected(n_tasks))
 
 
@@ -57,4 +57,24 @@ def test_run(n_threads):
     before = numba.get_num_threads()
     parallel.run(TASKS, 0, 4, 5, n_threads, "test", x, y, (10, 3.0), np.float32(0.5))
     np.testing.assert_array_equal(y, expected(5))
+    assert numba.get_num_threads() == before
+
+
+@pytest.mark.parametrize("n_serial", [0, 1, 4])
+def test_the_same_tasks_on_another_array(n_serial):
+    n_tasks, before = 7, numba.get_num_threads()
+    y, others = np.zeros(n_tasks), [np.zeros(n_tasks) for _ in range(3)]
+    args = others[0], y, (10, 3.0), np.float32(0.5)
+    kinds = (types.intp, types.intp, *map(numba.typeof, args))
+    tasks = tuple(launch.address(task, kinds) for task in TASKS)
+    frame = np.zeros(launch.FRAME_SIZE, np.int64)
+    trampoline, begin = launch.keep(frame, tasks, *args), frame.ctypes.data
+    (slot,) = np.flatnonzero(frame == others[0].ctypes.data)
+    rest = launch.driver_address(), 1, n_serial, 4, n_tasks, begin + 8 * slot
+    order = np.array([trampoline, begin, *rest], np.int64)
+    for x in [*others, others[0]]:
+        x[:], y[:] = 0, 0
+        launch.resume(order, x[np.newaxis].view(np.uint8))
+        np.testing.assert_array_equal(x, 2 * np.arange(1, n_tasks + 1))
+        np.testing.assert_array_equal(y, expected(n_tasks))
     assert numba.get_num_threads() == before

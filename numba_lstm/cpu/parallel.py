@@ -150,31 +150,91 @@ def run(
         The tasks' further arguments.
     """
     if config.DISABLE_JIT:
-        for stage in range(n_stages):
-            for index in range(n_tasks):
-                tasks[launch.which(stage)](stage, index, *args)
+        _run_uncompiled(tasks, n_stages, n_tasks, *args)
         return
+    where = _addresses_of(tasks, key, args)
+    if n_threads == 1 or n_tasks == 1 or not _parallel_is_safe():
+        launch.start(0, where, 1, n_stages, n_stages, n_tasks, *args)
+    else:
+        launch.start(_driver(), where, n_threads, n_serial, n_stages, n_tasks, *args)
+
+
+class Prediction:
+    """A prediction that can be run again, with other inputs of the same shape.
+
+    Parameters
+    ----------
+    n_serial, n_tasks, n_threads, key
+        As for :func:`run`.
+    theta, work, inputs, blocks, per_step
+        The tasks' arguments.
+    values : ndarray of shape (M, F)
+        What the inputs' memory was made of.
+    """
+
+    def __init__(
+        self,
+        n_serial: int,
+        n_tasks: int,
+        n_threads: int,
+        key: Any,
+        values: np.ndarray,
+        *args: Any,
+    ) -> None:
+        # A frame has their addresses only.
+        self._n_tasks, self._args, self._like = n_tasks, args, (values.shape, values.dtype)
+        if config.DISABLE_JIT:
+            return
+        where = _addresses_of(PREDICT, key, args)
+        frame = self._frame = np.zeros(launch.FRAME_SIZE, np.int64)
+        trampoline, begin = launch.keep(frame, where, *args), frame.ctypes.data
+        (slot,) = np.flatnonzero(frame == values.ctypes.data)
+        rest = trampoline, begin, 0, 1, 2, 2, n_tasks, begin + 8 * slot
+        self._serial = self._parallel = np.array(rest, np.int64)
+        if n_threads > 1 and n_tasks > 1:
+            self._parallel = self._serial.copy()
+            self._parallel[2:5] = _driver(), n_threads, n_serial
+
+    def fits(self, values: np.ndarray) -> bool:
+        """Whether it can be run with inputs (M, F)."""
+        return (values.shape, values.dtype) == self._like and values.flags.carray
+
+    def run(self, values: np.ndarray) -> None:
+        """Run it with inputs (M, F) that fit."""
+        if config.DISABLE_JIT:
+            theta, work, inputs, *rest = self._args
+            inputs = inputs._replace(memory=values.reshape(-1).view(np.uint8))
+            _run_uncompiled(PREDICT, 2, self._n_tasks, theta, work, inputs, *rest)
+        else:
+            is_parallel = self._parallel is not self._serial and _parallel_is_safe()
+            # As bytes, so that one kernel serves float32 and float64.
+            launch.resume(self._parallel if is_parallel else self._serial, values.view(_BYTE))
+
+
+def _run_uncompiled(tasks, n_stages, n_tasks, *args):
+    for stage in range(n_stages):
+        for index in range(n_tasks):
+            tasks[launch.which(stage)](stage, index, *args)
+
+
+def _addresses_of(tasks, key, args):
+    """Where tasks lie, compiled for the types of their arguments."""
     where = _addresses.get((tasks, key))
     if where is None:
         kinds = (types.intp, types.intp, *map(numba.typeof, args))
         where = tuple(launch.address(task, kinds) for task in tasks)
         _addresses[tasks, key] = where
-    if n_threads == 1 or n_tasks == 1 or not _parallel_is_safe():
-        launch.start(0, where, n_stages, n_stages, n_tasks, *args)
-        return
-    driver = _addresses.get("driver")
-    if driver is None:
-        driver = _addresses["driver"] = launch.address(launch.driver, (types.intp,) * 5)
-    masked = numba.get_num_threads()
-    if masked == n_threads:
-        launch.start(driver, where, n_serial, n_stages, n_tasks, *args)
-        return
-    numba.set_num_threads(n_threads)
-    try:
-        launch.start(driver, where, n_serial, n_stages, n_tasks, *args)
-    finally:
-        numba.set_num_threads(masked)
+    return where
 
 
-# Where the compiled tasks lie: looking up the types of their arguments takes 0.2 ms.
+def _driver():
+    address = _addresses.get("driver")
+    if address is None:
+        address = _addresses["driver"] = launch.driver_address()
+    return address
+
+
+_BYTE = np.dtype(np.uint8)
+
+# To look up the types of the arguments takes 0.2 ms.
 _addresses: dict[Any, Any] = {}

@@ -133,29 +133,37 @@ def _describe(layout, dtype):
     return ", ".join([*words, f"dtype={dtype.name!r}"])
 
 
-def check_X(
-    estimator: Any, X: Any, *, reset: bool, name: str = "X"
-) -> tuple[Sequences, dict[str, Any]]:
-    """Check X; return it and the attributes that scikit-learn's checks set."""
-    allow_nan = estimator.missing == "mask" if reset else estimator._masks
-    sequences = check_sequences(X, name=name, allow_nan=allow_nan)
-    names = ("n_features_in_", "feature_names_in_", "_n_inputs", "_was_2d")
-    expected = None if reset else estimator._n_inputs
-    if sequences.kind == "3-D" and sequences.n_inputs == expected and not estimator._was_2d:
-        known = vars(estimator)  # the usual case of a prediction, in a tenth of the time
-        return sequences, {key: known[key] for key in names if key in known}
+def check_first_X(estimator: Any, X: Any) -> tuple[Sequences, dict[str, Any]]:
+    """Check the X of a fit; return it and the attributes that scikit-learn's checks set."""
+    sequences = check_sequences(X, allow_nan=estimator.missing == "mask")
     probe = copy.copy(estimator)  # so that a later error leaves the estimator as it was
-    if reset:
-        for key in ("n_features_in_", "feature_names_in_"):
-            probe.__dict__.pop(key, None)
-        probe._n_inputs, probe._was_2d = sequences.n_inputs, sequences.kind == "2-D"
-    if sequences.kind == "2-D" and (probe._was_2d or reset):
-        validate_data(probe, X, reset=reset, skip_check_array=True)
-    elif reset:
+    for key in ("n_features_in_", "feature_names_in_"):
+        probe.__dict__.pop(key, None)
+    probe._n_inputs, probe._was_2d = sequences.n_inputs, sequences.kind == "2-D"
+    if probe._was_2d:
+        validate_data(probe, X, reset=True, skip_check_array=True)
+    else:
         probe.n_features_in_ = sequences.n_inputs
         if sequences.feature_names is not None:
             probe.feature_names_in_ = np.array(sequences.feature_names, dtype=object)
-    elif sequences.n_inputs != probe._n_inputs:
+    return sequences, attributes_of_X(probe)
+
+
+def attributes_of_X(estimator: Any) -> dict[str, Any]:
+    """Return what a fitted estimator knows of the X that it was fitted on."""
+    names, known = ("n_features_in_", "feature_names_in_", "_n_inputs", "_was_2d"), vars(estimator)
+    return {name: known[name] for name in names if name in known}
+
+
+def check_X(estimator: Any, X: Any, name: str = "X") -> Sequences:
+    """Check an X that has to be like the one that an estimator was fitted on."""
+    sequences = check_sequences(X, name=name, allow_nan=estimator._masks)
+    expected, was_2d = estimator._n_inputs, estimator._was_2d
+    if sequences.kind == "3-D" and sequences.n_inputs == expected and not was_2d:
+        return sequences  # the usual case
+    if sequences.kind == "2-D" and was_2d:
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+    elif sequences.n_inputs != expected:
         hint = ""
         if sequences.kind == "2-D":
             hint = (
@@ -164,16 +172,16 @@ def check_X(
             )
         raise ValueError(
             f"{name} has {sequences.n_inputs} features, but {type(estimator).__name__} is "
-            f"expecting {probe._n_inputs} features as input at every time step.{hint}"
+            f"expecting {expected} features as input at every time step.{hint}"
         )
-    elif sequences.feature_names is not None and not probe._was_2d:
-        expected = list(vars(probe).get("feature_names_in_", sequences.feature_names))
-        if sequences.feature_names != expected:
+    elif sequences.feature_names is not None and not was_2d:
+        known = list(vars(estimator).get("feature_names_in_", sequences.feature_names))
+        if sequences.feature_names != known:
             raise ValueError(
                 "The feature names should match those that were passed during fit: "
-                f"{name} has {sequences.feature_names}, fit had {expected}."
+                f"{name} has {sequences.feature_names}, fit had {known}."
             )
-    return sequences, {key: vars(probe)[key] for key in names if key in vars(probe)}
+    return sequences
 
 
 def check_given_times(

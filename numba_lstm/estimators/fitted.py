@@ -332,7 +332,7 @@ class FittedMixin:
     def _prepare(self, X, times, make):
         if not hasattr(self, "theta_"):
             check_is_fitted(self)
-        sequences, _ = check_X(self, X, reset=False)
+        sequences = check_X(self, X)
         if times is not None or self._layout.decays:
             wanted = self._layout.decays, self._time_kind
             check_given_times(times, sequences, *wanted, "times")

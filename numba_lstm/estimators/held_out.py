@@ -144,7 +144,7 @@ def _split(estimator, n, labels, groups, random_state):
 def _passed(estimator, training, targets, held_out):
     probe = copy.copy(estimator)
     probe._masks = estimator.missing == "mask"
-    sequences, _ = check_X(probe, held_out.X, reset=False, name="X_val")
+    sequences = check_X(probe, held_out.X, "X_val")
     wanted = training.sequences.gaps is not None
     check_given_times(held_out.times, sequences, wanted, estimator._time_kind, "times_val")
     values = estimator._check_targets(held_out.y, sequences, targets, "y_val").values

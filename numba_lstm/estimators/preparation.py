@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numba_lstm.estimators.architecture import ArchitectureMixin
-from numba_lstm.estimators.checks import check_given_times, check_X
+from numba_lstm.estimators.checks import attributes_of_X, check_first_X, check_given_times, check_X
 from numba_lstm.estimators.fitted import FittedMixin
 from numba_lstm.estimators.held_out import validation_data
 from numba_lstm.estimators.targets import Targets
@@ -41,7 +41,10 @@ class PreparationMixin(ArchitectureMixin, FittedMixin):
         """
         from numba_lstm.training.data import Dataset
 
-        sequences, attributes = check_X(self, X, reset=not continued)
+        if continued:
+            sequences, attributes = check_X(self, X), attributes_of_X(self)
+        else:
+            sequences, attributes = check_first_X(self, X)
         wanted = (self._layout.decays, self._time_kind) if continued else (None, None)
         attributes["_time_kind"] = check_given_times(times, sequences, *wanted, "times")
         targets = self._check_targets(y, sequences, self._targets if continued else reference)

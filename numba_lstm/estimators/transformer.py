@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from numba_lstm.estimators import autoencoding
-from numba_lstm.estimators.checks import check_X
+from numba_lstm.estimators.checks import check_first_X, check_X
 from numba_lstm.estimators.classifier import LSTMClassifier
 from numba_lstm.estimators.pickling import PicklingMixin
 from numba_lstm.estimators.regressor import LSTMRegressor
@@ -159,7 +159,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
                     "Pass y, or append the time since the last step to X as a feature."
                 )
         self._check_layer(estimator)
-        sequences, attributes = check_X(self, X, reset=True)
+        sequences, attributes = check_first_X(self, X)
         if learns_alone:
             estimator.set_params(return_sequences=True)
             X, y = autoencoding.two_phases(sequences)
@@ -223,7 +223,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_layer(self.estimator_)
-        sequences, _ = check_X(self, X, reset=False)
+        sequences = check_X(self, X)
         found = self._ends(autoencoding.reading(sequences) if self.is_autoencoder_ else X, times)
         return np.hstack(found).astype(np.float64)
 
@@ -253,7 +253,7 @@ class LSTMTransformer(TransformerMixin, PicklingMixin, BaseEstimator):
                 "The network has learned y, and cannot tell sequences again. Fit without y, or "
                 "with method='autoencoder'."
             )
-        sequences, _ = check_X(self, X, reset=False)
+        sequences = check_X(self, X)
         told = autoencoding.tell(self.estimator_, sequences)
         if self._was_2d or (sequences.kind == "list" and np.ndim(next(iter(X))) == 1):
             told = [part[:, 0] for part in told]
