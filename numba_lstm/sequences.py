@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -203,8 +203,8 @@ class Sequences:
 
     def parts(
         self, index: np.ndarray | None = None, max_steps: int | None = None
-    ) -> Iterator[np.ndarray]:
-        """Yield ``index`` (all sequences by default) in parts of about ``max_steps`` steps.
+    ) -> Iterable[np.ndarray]:
+        """Return ``index`` (all sequences by default) in parts of about ``max_steps`` steps.
 
         In order of falling length, as a batch needs them; a part has at least one
         sequence, and by default about 65,536 numbers, so that a pass over the data
@@ -213,11 +213,10 @@ class Sequences:
         max_steps = max_steps or max(1, 65_536 // self.n_inputs)
         few = isinstance(self.data, np.ndarray) and self.data.size <= max_steps * self.n_inputs
         if few and index is None:
-            yield np.arange(len(self)) if self._all is None else self._all.everything
-            return
+            return (np.arange(len(self)) if self._all is None else self._all.everything,)
         order = self.by_length(np.arange(len(self)) if index is None else index)
         group = (np.cumsum(self.lengths[order]) - 1) // max_steps
-        yield from np.split(order, np.flatnonzero(np.diff(group)) + 1)
+        return np.split(order, np.flatnonzero(np.diff(group)) + 1)
 
     def restore(self, per_step: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
         """Give arrays (T_i, ...), one a sequence, the shape in which X came."""

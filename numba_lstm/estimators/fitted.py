@@ -312,14 +312,14 @@ class FittedMixin:
 
         ``state`` of all sequences is moved on.
         """
-        out = None
-        steps: list[Any] = [None] * len(sequences)
+        out, steps = None, []
         for index, batch in self._batches(sequences, network):
             own = None if state is None else state.rows(index)
             rows = network.predict(theta, batch, own).astype(np.float64)
             if own is not None:
                 state.put(index, own)
             if network.per_step:
+                steps = steps or [None] * len(sequences)
                 for i, part in zip(index, batch.split(rows), strict=True):
                     steps[i] = part
             elif len(rows) == len(sequences) and sequences.kind != "list":
@@ -347,7 +347,7 @@ class FittedMixin:
 
     @staticmethod
     def _batches(sequences, network, kept=0):
-        """Yield indices and batches that cover X, with buffers of ``network.room`` bytes.
+        """Return indices and batches that cover X, with buffers of ``network.room`` bytes.
 
         A batch lasts until the next one. ``kept`` is what the kernel keeps of a time step, in
         multiples of H.
@@ -355,9 +355,9 @@ class FittedMixin:
         n_sequences, n_steps = _most(
             network.layout, network.per_step, network.room // network.dtype.itemsize, kept
         )
-        room = Room()
-        for index in sequences.parts(max_steps=min(n_steps, n_sequences * sequences.shortest)):
-            yield index, sequences.batch(index, room)
+        room, max_steps = Room(), min(n_steps, n_sequences * sequences.shortest)
+        parts = sequences.parts(max_steps=max_steps)
+        return ((index, sequences.batch(index, room)) for index in parts)
 
     def _network(self, attributes: dict[str, Any] | None = None) -> BaseNetwork:
         """The network of some attributes, by default the estimator's own."""
