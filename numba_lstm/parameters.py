@@ -6,11 +6,17 @@ check treat the network as a function of theta; the views share its memory.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
+
+from numba_lstm._blas import one_blas_thread
+
+# Units of which OpenBLAS factors a matrix on one thread anyway.
+_SMALL = 64
 
 
 class Cell(NamedTuple):
@@ -320,11 +326,10 @@ def initialise(
         if layout.norm:
             views[k, "norm"][:5] = 1
             views[k, "norm"][6] = forget_bias
-        for gate in range(4):
-            q, r = np.linalg.qr(rng.standard_normal((H, P)))
-            # The signs of r's diagonal make q uniform over the orthogonal matrices.
-            signed = q * np.where(np.diag(r) < 0, -1, 1)
-            W[F + layout.bias :, gate * H : (gate + 1) * H] = signed if P == H else signed.T
+        with one_blas_thread if H > _SMALL else contextlib.nullcontext():
+            for gate in range(4):
+                q = _orthogonal(rng, H, P)
+                W[F + layout.bias :, gate * H : (gate + 1) * H] = q if P == H else q.T
         if layout.proj_size:
             _glorot(views[k, "W_r"], rng)
     for key in ("W_a", "v_a", "W_1", "W"):
@@ -337,6 +342,13 @@ def initialise(
             _glorot(views[k, "W_d"], rng)
         rng.bit_generator.state = state
     return theta
+
+
+def _orthogonal(rng, H, P):
+    """Draw a matrix (H, P) of orthonormal columns, uniform over all of these."""
+    q, r = np.linalg.qr(rng.standard_normal((H, P)))
+    # QR as LAPACK has it prefers some; the signs of r's diagonal undo that.
+    return q * np.where(np.diag(r) < 0, -1, 1)
 
 
 def _glorot(weight, rng, total=None):

@@ -1,7 +1,5 @@
 """Estimators with solver="lbfgs"."""
 
-import contextlib
-import os
 import warnings
 
 import numpy as np
@@ -15,7 +13,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
 from numba_lstm import LSTMClassifier, LSTMRegressor, objective
-from numba_lstm.training import lbfgs
 from numba_lstm.training.penalised import PenalisedLoss
 
 rng = np.random.default_rng(0)
@@ -218,28 +215,3 @@ def test_blas_has_its_threads_back(monkeypatch):
     assert during
     assert all(found == {1} for found in during)
     assert threads() == before
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes fork on POSIX only")
-def test_a_forked_child_has_the_threads_of_blas():
-    before = threadpool_info()
-    with lbfgs._one_blas_thread:
-        child = os.fork()
-        if child == 0:
-            found = threadpool_info() == before
-            with lbfgs._one_blas_thread:
-                found = found and threadpool_info() != before
-            os._exit(0 if found and threadpool_info() == before else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert threadpool_info() == before
-
-
-def test_blas_has_its_threads_back_from_two_fits_at_once():
-    """The one that begins first ends first."""
-    before = threadpool_info()
-    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
-        first.enter_context(lbfgs._one_blas_thread)
-        second.enter_context(lbfgs._one_blas_thread)
-        first.close()
-        assert {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"} <= {1}
-    assert threadpool_info() == before

@@ -10,19 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
-from threadpoolctl import threadpool_limits
 
-from numba_lstm._process import WhileAnyone
+from numba_lstm._blas import one_blas_thread
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.history import History, report, what_is_kept
 from numba_lstm.training.loop import is_sound, loss_of_constant, mean_loss, skill_score
 from numba_lstm.training.penalised import PenalisedLoss
-
-# Two limits of threadpoolctl that end in the order in which they began would leave the first's.
-_one_blas_thread = WhileAnyone(
-    lambda: threadpool_limits(limits=1, user_api="blas"),
-    lambda limits: limits.restore_original_limits(),
-)
 
 
 class LbfgsSettings(NamedTuple):
@@ -117,7 +110,7 @@ def train_by_lbfgs(
         # The minimiser's many small products gain nothing from threads, which wait in the way of
         # the kernels': on two busy cores an iteration took 40 ms and more with them, mostly
         # below 2 ms without. And its sums do not depend on how many there are.
-        with _one_blas_thread:
+        with one_blas_thread:
             found = minimize(
                 *(evaluate, theta.astype(np.float64)),
                 method="L-BFGS-B",
