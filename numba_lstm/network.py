@@ -101,7 +101,8 @@ class Network(BaseNetwork):
         drops = self.dropout if seed else NOTHING
         needs = Needs("train", state is not None, end is not None, d_state is not None, drops)
         B = len(batch.lengths)
-        work = self._buffers.room(needs, cut.rows, B, len(y), cut.wave)
+        varies = batch.lengths[0] != batch.lengths[-1]
+        work = self._buffers.room(needs, cut.rows, B, len(y), cut.wave, varies)
         self._draw(work, drops, B, seed, first_step)
         if state is not None:
             self._put(work, state, CELL.h_0, CELL.c_0)

@@ -103,6 +103,7 @@ class Sequences:
         self.feature_names = feature_names
         # Of all steps, sequence after sequence: time since the step before, and what it
         # lets decay (times.py).
+        self._n_copied = 0
         self.gaps: np.ndarray | None = None
         self.decay: np.ndarray | None = None
         if isinstance(data, list):
@@ -152,11 +153,16 @@ class Sequences:
         lengths = self.lengths[index]
         S, F = int(lengths.sum()), self.data[0].shape[-1]
         values = np.empty((S, F), self.dtype) if out is None else out
-        if isinstance(self.data, list):
-            np.concatenate([self.data[i] for i in index], out=values, casting="same_kind")
-        else:
+        if not isinstance(self.data, list):
             values.reshape(len(index), -1, F)[...] = self.data[index]
-        return values, np.cumsum(lengths) - lengths
+        elif (places := self._places) is not None:
+            from numba_lstm.cpu.gathering import gather_bytes  # which imports Numba
+
+            gather_bytes(*places, index, values.reshape(-1).view(np.uint8))
+        else:
+            np.concatenate([self.data[i] for i in index], out=values, casting="same_kind")
+            self._n_copied += len(index)
+        return values, lengths.cumsum() - lengths
 
     def batch(self, index: np.ndarray, room: Room | None = None) -> Batch:
         """Return some sequences, in order of falling length, as a batch without targets.
@@ -177,6 +183,26 @@ class Sequences:
             rows = np.repeat(self._begins[index] - starts, lengths)
             decay = decay[rows + np.arange(len(rows))]
         return Batch(values, starts, lengths, decay=decay)
+
+    @property
+    def _places(self):
+        """Where each array of a list lies, and how many bytes it has.
+
+        None while it is not worth 1 us an array to find out, or if they are not all alike.
+        """
+        if self._n_copied > 2 * len(self):  # in a fit, from its second epoch on
+            return self._found_places
+        return None
+
+    @functools.cached_property
+    def _found_places(self):
+        arrays, dtype = self.data, self.dtype
+        if not all(
+            type(a) is np.ndarray and a.dtype == dtype and a.flags.c_contiguous for a in arrays
+        ):
+            return None
+        places = [a.__array_interface__["data"][0] for a in arrays]
+        return np.array(places, np.int64), np.array([a.nbytes for a in arrays], np.int64)
 
     @functools.cached_property
     def _begins(self):

@@ -159,6 +159,28 @@ def test_batches_that_are_copied_take_turns_in_one_place(kind, gaps):
 
 
 @pytest.mark.nojit
+@pytest.mark.parametrize("kind", ["float32", "float64", "int16", "mixed", "strided", "big-endian"])
+def test_sequences_of_a_list_are_copied_together_epoch_after_epoch(kind):
+    """From the second one on by their addresses, if they are all alike."""
+    rng, lengths = np.random.default_rng(0), [3, 1, 7, 2, 5]
+    X = [(9 * rng.standard_normal((T, 4))).astype("f4") for T in lengths]
+    if kind == "mixed":
+        X[2] = X[2].astype("f8")
+    elif kind == "strided":
+        X = [np.repeat(x, 2, axis=0)[::2] for x in X]
+    else:
+        X = [x.astype({"big-endian": ">f4"}.get(kind, kind)) for x in X]
+    sequences = check_sequences(X)
+    for _ in range(8):
+        index = rng.permutation(len(X))[:4]
+        values, starts = sequences.gather(index)
+        np.testing.assert_array_equal(values, np.concatenate([X[i] for i in index]))
+        np.testing.assert_array_equal(np.diff(starts), [lengths[i] for i in index[:-1]])
+        X[index[0]][0] += 1  # the arrays are read where they are
+    assert (sequences._places is not None) == (kind in ("float32", "float64"))
+
+
+@pytest.mark.nojit
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_batch_reads_the_data_where_they_lie(dtype):
     data = np.ascontiguousarray(X, dtype)

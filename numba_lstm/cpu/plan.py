@@ -66,16 +66,16 @@ def plan(
     if lengths[0] == lengths[-1]:
         return _plan_of_equals(len(lengths), int(lengths[0]), layout, itemsize, n_threads, keeps)
     ends = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=ends[1:])
+    lengths.cumsum(out=ends[1:])
     # Blocks of as many time steps, rather than of as many sequences; and of a little fewer
     # where the sequences are long: each step of a block takes as long as _STEP_ROWS more.
     S = int(ends[-1])
     n_blocks = _n_blocks(len(lengths), -(-S // len(lengths)), layout, itemsize, keeps)
-    work = np.cumsum(lengths * (1 + _STEP_ROWS * n_blocks / S * lengths))
+    work = (lengths * (1 + _STEP_ROWS * n_blocks / S * lengths)).cumsum()
     blocks = np.empty(n_blocks + 1, np.int64)
     blocks[0], blocks[-1] = 0, len(lengths)
     cuts = np.arange(1, n_blocks) / n_blocks
-    blocks[1:-1] = 1 + np.searchsorted(work, cuts * work[-1])
+    blocks[1:-1] = 1 + work.searchsorted(cuts * work[-1])
     return _with_waves(ends, blocks, layout, itemsize, n_threads)
 
 
@@ -95,6 +95,7 @@ def _n_blocks(B, T, layout, itemsize, keeps):
     return min(B, 2 * -(-B // (2 * most)))
 
 
+@functools.lru_cache(maxsize=64)
 def _row_bytes(layout, itemsize):
     """What a training step holds of one time step."""
     special = 5 * layout.norm + 2 * layout.decays + (layout.proj_size > 0) + any(layout.zoneout)
@@ -108,10 +109,12 @@ def _row_bytes(layout, itemsize):
 
 def _with_waves(ends, blocks, layout, itemsize, n_threads):
     """Complete a plan: as many blocks for each thread as their rows fit the cache."""
-    n_blocks = len(blocks) - 1
+    n_blocks, S = len(blocks) - 1, int(ends[-1])
     n_threads = min(n_threads, n_blocks)
-    block_bytes = _row_bytes(layout, itemsize) * int(ends[-1]) / n_blocks
+    block_bytes = _row_bytes(layout, itemsize) * S / n_blocks
     wave = min(n_blocks, n_threads * max(1, int(_WAVE_BYTES / block_bytes) // n_threads))
+    if wave == n_blocks:
+        return Plan(ends, blocks, wave, S)
     bounds = ends[np.append(blocks[:-1:wave], blocks[-1])]
     return Plan(ends, blocks, wave, int(np.diff(bounds).max()))
 

@@ -34,12 +34,20 @@ class Buffers:
         self._key = layout, dtype, per_step
         self._held: dict[Needs, tuple] = {}
 
-    def room(self, needs: Needs, S: int, B: int, Q: int, n_tasks: int) -> Workspace:
-        """Return buffers for S time steps side by side, B sequences, Q outputs and the tasks."""
+    def room(
+        self, needs: Needs, S: int, B: int, Q: int, n_tasks: int, varies: bool = False
+    ) -> Workspace:
+        """Return buffers for S time steps side by side, B sequences, Q outputs and the tasks.
+
+        If S varies from batch to batch there is room to spare, which takes no memory until it is
+        used: to make new buffers takes as long as some batches, page by page.
+        """
         sizes, shared = (S, B, Q, n_tasks), needs in _KEPT
         held: dict[Any, Any] = _kept.__dict__ if shared else self._held
         owner, has, work = held.get(needs, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
+            if varies:
+                sizes = tuple(size + size // 4 for size in sizes)
             work = allocate(*self._key, needs, *sizes)
             if not shared or work.memory.nbytes <= KEPT_BYTES:
                 held[needs] = self._key, sizes, work
