@@ -1,9 +1,11 @@
 """Predictions again and again: the network is made once, and is never an old one."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -96,6 +98,16 @@ def test_a_kept_prediction_reads_what_it_is_given():
     np.testing.assert_array_equal(model.predict(frozen), before)
     model.theta_ = 2 * model.theta_
     assert np.abs(model.predict(X) - before).max() > 1e-3
+
+
+def test_a_kept_prediction_holds_no_inputs():
+    X = np.random.default_rng(6).standard_normal((10, 4, 2))
+    model = LSTMRegressor(hidden_size=3, max_iter=1).fit(X.copy(), X[:, 0, 0])
+    model.predict(X)
+    gone = weakref.ref(X)
+    del X
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -67,11 +67,11 @@ def test_the_same_tasks_on_another_array(n_serial):
     args = others[0], y, (10, 3.0), np.float32(0.5)
     kinds = (types.intp, types.intp, *map(numba.typeof, args))
     tasks = tuple(launch.address(task, kinds) for task in TASKS)
-    frame = np.zeros(launch.FRAME_SIZE, np.int64)
-    trampoline, begin = launch.keep(frame, tasks, *args), frame.ctypes.data
-    (slot,) = np.flatnonzero(frame == others[0].ctypes.data)
-    rest = launch.driver_address(), 1, n_serial, 4, n_tasks, begin + 8 * slot
-    order = np.array([trampoline, begin, *rest], np.int64)
+    kept = np.zeros(launch.ORDER_SIZE, np.int64)
+    launch.keep(kept, tasks, 4, n_tasks, others[0], *args)
+    order = kept
+    if n_serial < 4:
+        order = launch.in_parallel(kept, launch.driver_address(), 1, n_serial)
     for x in [*others, others[0]]:
         x[:], y[:] = 0, 0
         launch.resume(order, x[np.newaxis].view(np.uint8))

@@ -18,7 +18,8 @@ from numba import config, types
 from numba_lstm._jit import task
 from numba_lstm._process import in_forked_child
 from numba_lstm.cpu import launch
-from numba_lstm.cpu.allocation import GAP
+from numba_lstm.cpu.allocation import GAP, Workspace
+from numba_lstm.cpu.arguments import Inputs
 from numba_lstm.cpu.gradient import gradient_share
 from numba_lstm.cpu.head import head_loss, hidden_layer, hidden_layer_backward, outputs
 from numba_lstm.cpu.layers import backward_layers, forward_layers
@@ -166,10 +167,10 @@ class Prediction:
     ----------
     n_serial, n_tasks, n_threads, key
         As for :func:`run`.
+    values : ndarray of shape (M, F)
+        What the inputs' memory is of.
     theta, work, inputs, blocks, per_step
         The tasks' arguments.
-    values : ndarray of shape (M, F)
-        What the inputs' memory was made of.
     """
 
     def __init__(
@@ -179,21 +180,20 @@ class Prediction:
         n_threads: int,
         key: Any,
         values: np.ndarray,
-        *args: Any,
+        theta: np.ndarray,
+        work: Workspace,
+        inputs: Inputs,
+        *rest: Any,
     ) -> None:
-        # A frame has their addresses only.
-        self._n_tasks, self._args, self._like = n_tasks, args, (values.shape, values.dtype)
-        if config.DISABLE_JIT:
-            return
-        where = _addresses_of(PREDICT, key, args)
-        frame = self._frame = np.zeros(launch.FRAME_SIZE, np.int64)
-        trampoline, begin = launch.keep(frame, where, *args), frame.ctypes.data
-        (slot,) = np.flatnonzero(frame == values.ctypes.data)
-        rest = trampoline, begin, 0, 1, 2, 2, n_tasks, begin + 8 * slot
-        self._serial = self._parallel = np.array(rest, np.int64)
-        if n_threads > 1 and n_tasks > 1:
-            self._parallel = self._serial.copy()
-            self._parallel[2:5] = _driver(), n_threads, n_serial
+        self._like = values.shape, values.dtype
+        self._n_tasks, self._on_threads = n_tasks, (n_threads, n_serial)
+        if not config.DISABLE_JIT:
+            args = theta, work, inputs, *rest
+            self._serial, self._parallel = np.zeros(launch.ORDER_SIZE, np.int64), None
+            where = _addresses_of(PREDICT, key, args)
+            launch.keep(self._serial, where, 2, n_tasks, inputs.memory, *args)
+        # An order has their addresses only. The inputs are the caller's.
+        self._args = theta, work, inputs._replace(memory=_NO_BYTES), *rest
 
     def fits(self, values: np.ndarray) -> bool:
         """Whether it can be run with inputs (M, F)."""
@@ -205,10 +205,15 @@ class Prediction:
             theta, work, inputs, *rest = self._args
             inputs = inputs._replace(memory=values.reshape(-1).view(np.uint8))
             _run_uncompiled(PREDICT, 2, self._n_tasks, theta, work, inputs, *rest)
-        else:
-            is_parallel = self._parallel is not self._serial and _parallel_is_safe()
-            # As bytes, so that one kernel serves float32 and float64.
-            launch.resume(self._parallel if is_parallel else self._serial, values.view(_BYTE))
+            return
+        order = self._serial
+        if self._on_threads[0] > 1 and self._n_tasks > 1 and _parallel_is_safe():
+            order = self._parallel
+            if order is None:
+                order = launch.in_parallel(self._serial, _driver(), *self._on_threads)
+                self._parallel = order
+        # As bytes, so that one kernel serves float32 and float64.
+        launch.resume(order, values.view(_BYTE))
 
 
 def _run_uncompiled(tasks, n_stages, n_tasks, *args):
@@ -235,6 +240,7 @@ def _driver():
 
 
 _BYTE = np.dtype(np.uint8)
+_NO_BYTES = np.empty(0, _BYTE)
 
 # To look up the types of the arguments takes 0.2 ms.
 _addresses: dict[Any, Any] = {}
