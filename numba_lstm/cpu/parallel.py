@@ -189,7 +189,8 @@ class Prediction:
         self._n_tasks, self._on_threads = n_tasks, (n_threads, n_serial)
         if not config.DISABLE_JIT:
             args = theta, work, inputs, *rest
-            self._serial, self._parallel = np.zeros(launch.ORDER_SIZE, np.int64), None
+            self._serial: np.ndarray = np.zeros(launch.ORDER_SIZE, np.int64)
+            self._parallel: np.ndarray | None = None
             where = _addresses_of(PREDICT, key, args)
             launch.keep(self._serial, where, 2, n_tasks, inputs.memory, *args)
         # An order has their addresses only. The inputs are the caller's.
@@ -208,10 +209,9 @@ class Prediction:
             return
         order = self._serial
         if self._on_threads[0] > 1 and self._n_tasks > 1 and _parallel_is_safe():
+            if self._parallel is None:
+                self._parallel = launch.in_parallel(order, _driver(), *self._on_threads)
             order = self._parallel
-            if order is None:
-                order = launch.in_parallel(self._serial, _driver(), *self._on_threads)
-                self._parallel = order
         # As bytes, so that one kernel serves float32 and float64.
         launch.resume(order, values.view(_BYTE))
 

@@ -42,7 +42,8 @@ class Buffers:
         If S varies from batch to batch there is room to spare, which takes no memory until it is
         used: to make new buffers takes as long as some batches, page by page.
         """
-        sizes, shared = (S, B, Q, n_tasks), needs in _KEPT
+        shared = needs in _KEPT
+        sizes: tuple[int, ...] = (S, B, Q, n_tasks)
         held: dict[Any, Any] = _kept.__dict__ if shared else self._held
         owner, has, work = held.get(needs, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,8 +113,8 @@ class Dataset:
         weight = np.concatenate([part[1] for part in parts])
         return y.astype(dtype), (weight / _counted(y, weight).sum()).astype(dtype)
 
-    def parts(self, max_steps: int | None = None) -> Iterator[np.ndarray]:
-        """Yield the index in parts of a moderate size, for a pass over the data."""
+    def parts(self, max_steps: int | None = None) -> Iterable[np.ndarray]:
+        """Return the index in parts of a moderate size, for a pass over the data."""
         return self.sequences.parts(self.index, max_steps)
 
     def hash_into(self, found: Any) -> None:
