@@ -180,10 +180,9 @@ def _all_finite(values):
     if values.dtype.kind != "f":
         return True
     # A finite sum is proof enough, and quick; that of a few squares in a third of the time.
-    if values.size < _FEW and values.dtype.char in "fd":
-        row = values.ravel()
-        if math.isfinite(row.dot(row)):
-            return True
+    # vdot, as dot warns of an overflow on some processors: 0.2 us more, errstate would be 0.8.
+    if values.size < _FEW and values.dtype.char in "fd" and math.isfinite(np.vdot(values, values)):
+        return True
     with np.errstate(all="ignore"):
         dtype = np.float32 if values.dtype == np.float16 else None
         return bool(np.isfinite(values.sum(dtype=dtype)))
