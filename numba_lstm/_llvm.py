@@ -102,3 +102,13 @@ def emit_store(builder, value, pointer, mask=None):
         [vector, where.type, ir.IntType(32), mask.type],
     )
     builder.call(function, [value, where, ir.Constant(ir.IntType(32), size), mask])
+
+
+def emit_prefetch(builder, pointer):
+    """Emit the fetching of a cache line, up to the second-level cache, for later."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kinds = [byte, number, number, number]
+    function = llvm_function(builder, "llvm.prefetch.p0i8", ir.VoidType(), kinds)
+    for_reading, second_level, data = number(0), number(2), number(1)
+    where = builder.bitcast(pointer, byte)
+    builder.call(function, [where, for_reading, second_level, data])

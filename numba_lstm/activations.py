@@ -32,6 +32,7 @@ from numba_lstm.vectors import (
     magnitude,
     power_of_two,
     quotient,
+    reciprocal,
 )
 
 _f32, _f64 = np.float32, np.float64
@@ -220,7 +221,7 @@ def sigmoid(x):
     """
     one = constant(x, 1.0)
     scale, p = _negative_parts(_clipped(x))
-    return quotient(one, fma(scale, p, one))
+    return reciprocal(fma(scale, p, one))
 
 
 @helper(inline=True)

@@ -155,9 +155,10 @@ class Sequences:
         values = np.empty((S, F), self.dtype) if out is None else out
         if not isinstance(self.data, list):
             values.reshape(len(index), -1, F)[...] = self.data[index]
-        elif (places := self._places) is not None:
+        elif self._are_bytes_of(values) and (places := self._places) is not None:
             from numba_lstm.cpu.gathering import gather_bytes  # which imports Numba
 
+            index = np.asarray(index, np.int64)
             gather_bytes(*places, index, values.reshape(-1).view(np.uint8))
         else:
             np.concatenate([self.data[i] for i in index], out=values, casting="same_kind")
@@ -183,6 +184,10 @@ class Sequences:
             rows = np.repeat(self._begins[index] - starts, lengths)
             decay = decay[rows + np.arange(len(rows))]
         return Batch(values, starts, lengths, decay=decay)
+
+    def _are_bytes_of(self, values):
+        """Whether rows of ``values`` lie one behind another, in the dtype of the data."""
+        return values.flags.c_contiguous and values.dtype == self.dtype
 
     @property
     def _places(self):

@@ -144,6 +144,7 @@ SIZES = [
     (100, 13, 33),
     (250, 9, 64),
     (131, 300, 1029),
+    (450, 21, 700),  # weights that do not fit a second-level cache
 ]
 
 

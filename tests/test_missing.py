@@ -165,3 +165,26 @@ def test_a_state_would_not_be_the_whole():
     stream = fitted.stream()
     with pytest.raises(ValueError, match="what was last seen"):
         stream.state = stream.state
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lists_go_on_as_arrays_do(dtype):
+    """From its third epoch on a fit copies lists by address."""
+    gaps, options = GAPS.astype(dtype), {"max_iter": 6, "batch_size": 16}
+    whole, parts = (model(**options).fit(x, Y) for x in (gaps, list(gaps)))
+    assert whole.loss_curve_ == parts.loss_curve_
+    np.testing.assert_array_equal(whole.predict(gaps), parts.predict(list(gaps)))
+
+
+def test_rows_that_do_not_lie_together_are_filled():
+    sequences = check_sequences([x.astype(np.float32) for x in RAGGED], allow_nan=True)
+    index = np.arange(len(RAGGED))[::-1]
+    expected, _ = sequences.gather(index)
+    for where in (index, list(index)):
+        for dtype in (np.float32, np.float64):
+            for _ in range(5):
+                out = np.zeros((len(expected), 6), dtype)
+                sequences.gather(where, out[:, :2])
+                np.testing.assert_array_equal(out[:, :2], expected)
+                assert not out[:, 2:].any()
+    assert sequences._places is not None

@@ -24,6 +24,7 @@ from numba_lstm.memory import address, flat
 _QUARTER = MAX_ROWS // 4
 _tile_max, _tile_three = make_tile(MAX_ROWS), make_tile(3 * _QUARTER)
 _tile_half = make_tile(2 * _QUARTER)
+_tile_ahead = make_tile(MAX_ROWS, fetches=True)
 _PANELS = 4  # of a single row at once
 _row = make_row(_PANELS)
 
@@ -34,6 +35,9 @@ SET, ADD = np.bool_(False), np.bool_(True)
 # fill half of a 48 KB first-level cache. And the columns of A, in float32, that it copies
 # together: up to half of a second-level cache of 1 MB.
 _DEPTH, _BREADTH = 192, 768
+
+# Weights of more bytes lie beyond a second-level cache, as a rule.
+_FAR = 2**20
 
 
 @helper
@@ -60,8 +64,14 @@ def share_of(n_columns, itemsize, task, n_tasks):
 
 
 @helper
-def _column_of_tiles(zero, a, a_row, a_col, b, b_row, K, c, c_row, M, width, add, size):
-    """One panel of C from the addresses a, b, c; strides in elements of ``size`` bytes."""
+def _column_of_tiles(
+    zero, a, a_row, a_col, b, b_row, K, c, c_row, M, width, add, size, ahead, stride
+):
+    """One panel of C from the addresses a, b, c; strides in elements of ``size`` bytes.
+
+    Unless ``stride`` is 0, what lies from ``ahead`` on is fetched, ``stride`` bytes with every
+    k of each of the largest tiles.
+    """
     m = 0
     while m < M:
         # 10 rows of 8 at most, say, are 6 and 4, so that few are computed for nothing: batches of
@@ -69,12 +79,16 @@ def _column_of_tiles(zero, a, a_row, a_col, b, b_row, K, c, c_row, M, width, add
         quarters = (M - m + _QUARTER - 1) // _QUARTER
         n = (4 if quarters == 4 or quarters > 5 else 3 if quarters > 2 else 2) * _QUARTER
         a_m, c_m, rows = a + m * a_row * size, c + m * c_row * size, min(n, M - m)
-        if n == MAX_ROWS:
-            _tile_max(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, rows, width, add)
+        b_m, c_n = (b, b_row, K), (c_m, c_row, rows, width, add, ahead, stride)
+        if n == MAX_ROWS and stride > 0:
+            _tile_ahead(zero, a_m, a_row, a_col, *b_m, *c_n)
+            ahead += stride * K
+        elif n == MAX_ROWS:
+            _tile_max(zero, a_m, a_row, a_col, *b_m, *c_n)
         elif n > MAX_ROWS // 2:
-            _tile_three(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, rows, width, add)
+            _tile_three(zero, a_m, a_row, a_col, *b_m, *c_n)
         else:
-            _tile_half(zero, a_m, a_row, a_col, b, b_row, K, c_m, c_row, rows, width, add)
+            _tile_half(zero, a_m, a_row, a_col, *b_m, *c_n)
         m += n
 
 
@@ -94,11 +108,38 @@ def _product(A, a, K, packed_B, C, first, n, add):
         for j in range(0, begin, _PANELS * whole):
             b_j = address(packed_B) + j * K_B * size
             _row(zero, a_n, b_j, whole, whole * K_B, K, c_n + j * size, add)
+    far = N * K_B * size > _FAR
     for j in range(begin, N, whole):
         width = min(whole, N - j)
-        b_j = address(packed_B) + j * K_B * size
-        c_j = c_n + j * size
-        _column_of_tiles(zero, a_n, a_row, one, b_j, width, K, c_j, N, n, width, add, size)
+        b_j, c_j = address(packed_B) + j * K_B * size, c_n + j * size
+        if not far:
+            _column_of_tiles(
+                *(zero, a_n, a_row, one, b_j, width, K, c_j, N, n, width, add, size),
+                *(b_j, np.int64(0)),
+            )
+            continue
+        behind = address(packed_B) if j + whole >= N else b_j + K_B * width * size
+        _column_from_afar(zero, a_n, a_row, b_j, K, c_j, N, n, width, add, size, behind)
+
+
+@helper
+def _column_from_afar(zero, a, a_row, b, K, c, c_row, M, width, add, size, behind):
+    """One panel of C where B lies beyond the second-level cache, and ``behind`` the next of B.
+
+    Of B's panel there comes a part at a time, which stays in the first-level cache for all
+    tiles; meanwhile the next part is fetched. On a Xeon 32 rows times 640 by 2048 weights reach
+    0.97 instead of 0.80 of what a tile does.
+    """
+    parts, one = max((K + _DEPTH - 1) // _DEPTH, 1), np.int64(1)
+    stride = 2 * (BITS // 8) // max(M // MAX_ROWS, 1)
+    for part in range(parts):
+        k, k_end = K * part // parts, K * (part + 1) // parts
+        ahead = b + k_end * width * size if k_end < K else behind
+        adds = add or part > 0
+        _column_of_tiles(
+            *(zero, a + k * size, a_row, one, b + k * width * size, width, k_end - k),
+            *(c, c_row, M, width, adds, size, ahead, stride),
+        )
 
 
 def scratch_size(M, N, itemsize):
@@ -163,7 +204,7 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
     A (., M or more), B (., N), C (M, N); ``space`` holds :func:`scratch_size` elements.
     """
     M, N, size, a_row = C.shape[0], B.shape[1], C.itemsize, A.shape[1]
-    zero, one = type(C[0, 0])(0), np.int64(1)
+    zero, one, nothing = type(C[0, 0])(0), np.int64(1), np.int64(0)
     whole = panel_width(size)
     tiles = tiles_of(M, N, size, task, n_tasks)
     first, last = panels_of(tiles)
@@ -177,7 +218,7 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
         for m in range(0, M, breadth):
             m_end = min(m + breadth, M)
             if copied:
-                _copy_panels(A, a_0 + k, depth, m, m_end, space, _DEPTH * whole, MAX_ROWS)
+                _copy_tiles(A, a_0 + k, depth, m, m_end, space, _DEPTH * whole)
             for panel in range(first, last):
                 j = panel * whole
                 width = min(whole, N - j)
@@ -188,7 +229,7 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
                     c_j = address(C) + (begin * N + j) * size
                     _column_of_tiles(
                         *(zero, a_k, one, a_row, b_k, N, depth, c_j, N, end - begin),
-                        *(width, ADD, size),
+                        *(width, ADD, size, b_k, nothing),
                     )
                     continue
                 c_j = address(C) + (m * N + j) * size
@@ -199,7 +240,7 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
                     rows = min(MAX_ROWS, m_end - m - i)
                     _column_of_tiles(
                         *(zero, a_i, one, rows, b, width, depth, c_i, N, rows),
-                        *(width, ADD, size),
+                        *(width, ADD, size, b, nothing),
                     )
 
 
@@ -214,6 +255,20 @@ def _copy_panels(B, k, depth, first, last, panels, begin, whole):
                 n = width - column
                 value = load(B, (k + row) * N + j + column, n)
                 store(value, panels, q + row * width + column, n)
+
+
+@helper
+def _copy_tiles(A, k, depth, first, last, tiles, begin):
+    """Copy A[k:k+depth, first:last] to ``begin``, in tiles of ``MAX_ROWS`` columns.
+
+    Row by row, as the processor then fetches ahead: tile by tile it took twice as long.
+    """
+    M = A.shape[1]
+    for row in range(depth):
+        for m in range(first, last, MAX_ROWS):
+            width = min(np.int64(MAX_ROWS), last - m)
+            value = load(A, (k + row) * M + m, width)
+            store(value, tiles, begin + (m - first) * depth + row * width, width)
 
 
 def _pack(W, packed, first, last):

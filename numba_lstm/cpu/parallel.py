@@ -26,6 +26,7 @@ from numba_lstm.cpu.layers import backward_layers, forward_layers
 from numba_lstm.cpu.panels import pack_backward_share, pack_share
 from numba_lstm.cpu.pooling import NONE, pool, unpool
 from numba_lstm.cpu.table import HEAD
+from numba_lstm.subnormals import flush_subnormals, restore_subnormals
 
 
 @task
@@ -85,11 +86,13 @@ def _forward_and_back(stage, index, theta, grad, work, inputs, blocks, wave, per
     if table[HEAD.hides]:
         hidden_layer(theta, memory, memory, table, row, n)
     head_loss(theta, memory, table, ends, s, e, base, per_step, targets)
+    before = flush_subnormals()
     if table[HEAD.hides]:
         hidden_layer_backward(memory, table, row, n, index)
     if table[HEAD.pooling] != NONE:
         unpool(theta, memory, table, ends, s, e, base, index)
     backward_layers(theta, memory, table, inputs, s, e, base, index)
+    restore_subnormals(before)
 
 
 @task
@@ -97,7 +100,9 @@ def _gradient(stage, index, theta, grad, work, inputs, blocks, wave, per_step, t
     """A share of the weights' gradient, for the blocks of a wave."""
     memory, table = work
     first = (stage - 1) // 2 * wave
+    before = flush_subnormals()
     gradient_share(grad, memory, table, inputs.ends, blocks, first, index, wave, per_step)
+    restore_subnormals(before)
 
 
 # The tasks of the first stage, of the second, the fourth and so on, and of the third, the

@@ -89,9 +89,12 @@ def _plan_of_equals(B, T, layout, itemsize, n_threads, keeps):
 
 def _n_blocks(B, T, layout, itemsize, keeps):
     """How many blocks B sequences of T steps make: even, as two cores are common."""
-    most = _BLOCK_ROWS if max(layout.hidden_sizes) <= _SMALL else 2 * _BLOCK_ROWS
-    if keeps and most * T * _row_bytes(layout, itemsize) > _BLOCK_BYTES:
-        most //= 2
+    if max(layout.hidden_sizes) > _SMALL:
+        most = 2 * _BLOCK_ROWS
+    elif keeps and _BLOCK_ROWS * T * _row_bytes(layout, itemsize) > _BLOCK_BYTES:
+        most = _BLOCK_ROWS // 2
+    else:
+        most = _BLOCK_ROWS
     return min(B, 2 * -(-B // (2 * most)))
 
 

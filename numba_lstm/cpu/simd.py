@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from numba_lstm._llvm import (
     BITS,
     emit_load,
+    emit_prefetch,
     emit_store,
     first_lanes,
     llvm_real,
@@ -31,26 +32,35 @@ MAX_ROWS = 8 if BITS == 512 else 4
 
 _INT = ir.IntType(64)
 
+# Of a tile that fetches nothing ahead.
+_N_ARGUMENTS = 12
 
-def make_tile(rows: int) -> Callable:
+
+def make_tile(rows: int, fetches: bool = False) -> Callable:
     """Make the microkernel for tiles of up to ``rows`` rows and two vectors.
 
     Parameters
     ----------
     rows : int
         Rows that are computed; of fewer, the last one is computed several times.
+    fetches : bool
+        Whether whole tiles fetch, meanwhile, what others will need.
 
     Returns
     -------
     callable
-        ``tile(zero, a, a_row, a_col, b, b_row, K, c, c_row, n_rows, width, add)`` for
-        use in compiled code: sets ``n_rows`` rows of ``width`` columns of C to A B, or
-        with ``add`` adds A B to them. ``zero`` is 0 in the arrays' dtype; ``a``, ``b``
-        and ``c`` are addresses, the rest of the arguments strides and sizes in elements.
+        ``tile(zero, a, a_row, a_col, b, b_row, K, c, c_row, n_rows, width, add, ahead,
+        stride)`` for use in compiled code: sets ``n_rows`` rows of ``width`` columns of C to
+        A B, or with ``add`` adds A B to them. ``zero`` is 0 in the arrays' dtype; ``a``,
+        ``b`` and ``c`` are addresses, the arguments up to ``add`` strides and sizes in
+        elements. With ``fetches`` the cache lines at K addresses from ``ahead`` on,
+        ``stride`` bytes apart, are fetched.
     """
 
     @intrinsic
-    def tile(typingctx, zero, a, a_row, a_col, b, b_row, K, c, c_row, n_rows, width, add):
+    def tile(
+        typingctx, zero, a, a_row, a_col, b, b_row, K, c, c_row, n_rows, width, add, ahead, stride
+    ):
         if zero not in (types.float32, types.float64):
             return None
 
@@ -59,10 +69,11 @@ def make_tile(rows: int) -> Callable:
             add = builder.zext(args[11], _INT)
             lanes = ir.Constant(_INT, BITS // zero.bitwidth)
             call, nothing = _Caller(builder, zero, rows), ir.Constant(_INT, 0)
+            fetched = args[12:] if fetches else []
             whole = builder.icmp_signed(">=", width, builder.add(lanes, lanes))
             with builder.if_else(whole) as (both_vectors, fewer):
                 with both_vectors:
-                    call(2, False, [*operands, width, add, nothing])
+                    call(2, False, [*operands, width, add, nothing, *fetched])
                 with fewer:
                     two = builder.icmp_signed(">", width, lanes)
                     with builder.if_else(two) as (part_of_second, part_of_first):
@@ -73,7 +84,8 @@ def make_tile(rows: int) -> Callable:
                             call(1, True, [*operands, width, add, nothing])
             return context.get_dummy_value()
 
-        return types.void(zero, *[types.intp] * 10, types.boolean), codegen
+        kinds = [*[types.intp] * 10, types.boolean, types.intp, types.intp]
+        return types.void(zero, *kinds), codegen
 
     return tile
 
@@ -126,7 +138,8 @@ class _Caller:
         self.builder, self.dtype, self.rows = builder, dtype, rows
 
     def __call__(self, vectors, masked, args):
-        name = f"numba_lstm.tile.{self.rows}x{vectors}{'.masked' * masked}"
+        fetches = len(args) > _N_ARGUMENTS
+        name = f"numba_lstm.tile.{self.rows}x{vectors}{'.masked' * masked}{'.ahead' * fetches}"
         name += f".{suffix(llvm_vector(self.dtype))}"
         module = self.builder.module
         function = module.globals.get(name)
@@ -160,11 +173,14 @@ def _emit_tile(
     n,
     add,
     b_panel,
+    ahead=None,
+    stride=None,
 ):
     """Emit the loop over k: accumulators as phi nodes, one broadcast of A a row.
 
     With ``masked``, only ``n`` elements of each row's last vector are touched. Every other
-    vector begins a panel of B, ``b_panel`` elements behind the last.
+    vector begins a panel of B, ``b_panel`` elements behind the last. With ``ahead``, an
+    address, a cache line is fetched with every k, ``stride`` bytes behind the last.
     """
     vector, pointer = llvm_vector(dtype), llvm_real(dtype).as_pointer()
     a, b, c = (builder.inttoptr(address, pointer) for address in (a, b, c))
@@ -223,6 +239,9 @@ def _emit_tile(
     multiply_add = builder.module.declare_intrinsic(
         name, fnty=ir.FunctionType(vector, [vector] * 3)
     )
+    if ahead is not None:
+        place = builder.add(ahead, builder.mul(k, stride))
+        emit_prefetch(builder, builder.inttoptr(place, pointer))
     result = {}
     for r in range(rows):
         a_value = builder.load(at(a_rows[r], a_k))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_lstm._jit import helper, kernel
+from numba_lstm.subnormals import flush_subnormals, restore_subnormals
 
 # Smoothing of RMSprop's mean square, as in PyTorch.
 RHO = 0.99
@@ -58,6 +59,7 @@ def rmsprop_weight(theta, g, v, shrink, rate, rho, eps):
 
 @kernel
 def _adam(theta, grad, m, v, mask, lr, decay, scale, step, beta_1, beta_2, epsilon):
+    before = flush_subnormals()
     T = type(theta[0])
     b1, b2, eps = T(beta_1), T(beta_2), T(epsilon)
     rate, correction = adam_rates(lr, step, beta_1, beta_2)
@@ -68,20 +70,24 @@ def _adam(theta, grad, m, v, mask, lr, decay, scale, step, beta_1, beta_2, epsil
             *(theta[j], scale * grad[j], m[j], v[j], shrink * mask[j]),
             *(rate, correction, b1, b2, eps),
         )
+    restore_subnormals(before)
 
 
 @kernel
 def _sgd(theta, grad, velocity, mask, lr, decay, scale, momentum, nesterov):
+    before = flush_subnormals()
     T = type(theta[0])
     mu, rate, shrink, scale = T(momentum), T(lr), T(lr * decay), T(scale)
     for j in range(theta.size):
         theta[j], velocity[j] = sgd_weight(
             theta[j], scale * grad[j], velocity[j], shrink * mask[j], rate, mu, nesterov
         )
+    restore_subnormals(before)
 
 
 @kernel
 def _rmsprop(theta, grad, v, mask, lr, decay, scale, epsilon):
+    before = flush_subnormals()
     T = type(theta[0])
     rho, eps = T(RHO), T(epsilon)
     rate, shrink, scale = T(lr), T(lr * decay), T(scale)
@@ -89,6 +95,7 @@ def _rmsprop(theta, grad, v, mask, lr, decay, scale, epsilon):
         theta[j], v[j] = rmsprop_weight(
             theta[j], scale * grad[j], v[j], shrink * mask[j], rate, rho, eps
         )
+    restore_subnormals(before)
 
 
 class SolverSettings(NamedTuple):
