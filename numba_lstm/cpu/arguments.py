@@ -60,7 +60,7 @@ class Targets(NamedTuple):
 
 
 # One notation: of what kind an argument is follows from its name. Others are integers.
-_BOOLEANS = "add back every_step per_step"
+_BOOLEANS = "add back every_step fresh per_step"
 _INTEGERS = "table blocks ends starts"
 _VECTORS = "theta grad memory panels weight space"
 _DOUBLES = "decay scale units x_given y"

@@ -24,17 +24,19 @@ from numba_lstm.memory import matrix
 
 
 @linked("train")
-def gradient_share(grad, memory, table, ends, blocks, first_block, index, wave, per_step):
-    """One task's share of the weights' gradient over a wave of blocks, or what is left.
+def gradient_share(
+    grad, memory, table, ends, blocks, wave, begin, n_blocks, index, task, n_tasks, fresh, per_step
+):
+    """One task's share of the weights' gradient over some blocks, or what is left.
 
-    Tasks, of which there are as many as blocks in a wave, have tiles of their own: none
-    needs a copy, and every sum runs over the whole batch in one order, wave after wave.
+    Of blocks from ``begin`` on, of the wave whose first block is ``wave``. Tasks have tiles of
+    their own: none needs a copy, and every sum runs over all blocks in one order. ``index`` is
+    which scratch to use. With ``fresh`` what was in ``grad`` before is forgotten.
     """
     zero = np.int64(0)  # a literal would be compiled for separately
-    n_blocks = min(wave, blocks.size - 1 - first_block)
-    s, e = blocks[first_block], blocks[first_block + n_blocks]
-    n, new, share = ends[e] - ends[s], first_block == 0, (index, wave)
-    where = blocks, first_block, n_blocks
+    s, e = blocks[begin], blocks[begin + n_blocks]
+    p, n, share = ends[s] - ends[blocks[wave]], ends[e] - ends[s], (task, n_tasks, index)
+    where = blocks, wave, begin, n_blocks
     for k in range(n_cells(table)):
         cell = cell_part(k)
         for i in range(2):
@@ -43,25 +45,25 @@ def gradient_share(grad, memory, table, ends, blocks, first_block, index, wave, 
                 there = table[cell + CELL.projects] != 0
                 to, of, by = cell + CELL.W_r, cell + CELL.hidden, cell + CELL.d_h
             if there:
-                _add_share(grad, memory, table, to, of, zero, by, zero, n, new, share)
+                _add_share(grad, memory, table, to, of, p, by, p, n, fresh, share)
         if table[cell + CELL.decays]:
-            _add_decay_share(grad, memory, table, cell, ends, where, new, share)
+            _add_decay_share(grad, memory, table, cell, ends, where, fresh, share)
     q, n_out = (ends[s], n) if per_step else (s, e - s)
-    row = zero if per_step else s
+    row = p if per_step else s
     for i in range(3):
         there, to, of, a, by, b, n_rows = True, HEAD.W_y, HEAD.d_out, q, HEAD.h, row, n_out
         if i == 1:
             there, to, of, a = table[HEAD.hides] != 0, HEAD.W_1, HEAD.pooled, row
             by, b = HEAD.d_h, row
         elif i == 2:
-            there, to, of, a = table[HEAD.pooling] == ATTENTION, HEAD.W_a, HEAD.rows, zero
-            by, b, n_rows = HEAD.u, zero, n
+            there, to, of, a = table[HEAD.pooling] == ATTENTION, HEAD.W_a, HEAD.rows, p
+            by, b, n_rows = HEAD.u, p, n
         if there:
-            _add_share(grad, memory, table, to, of, a, by, b, n_rows, new, share)
-    if index > 0:
+            _add_share(grad, memory, table, to, of, a, by, b, n_rows, fresh, share)
+    if task > 0:
         return
     db_y, d_out = matrix(grad, table, HEAD.b_y), matrix(memory, table, HEAD.d_out)
-    if new:
+    if fresh:
         fill_zeros(db_y, zero, db_y.shape[0], zero, db_y.shape[1])
     for r in range(q, q + n_out):
         for j in range(db_y.size):
@@ -80,9 +82,8 @@ def gradient_share(grad, memory, table, ends, blocks, first_block, index, wave, 
             elif i == 4:
                 there, to, first = table[cell + CELL.normed], cell + CELL.norm, NORM
             if there:
-                _add_blocks(
-                    grad, memory, table, to, cell + CELL.extra, first, np.int64(EXTRA), where
-                )
+                extra, stride = cell + CELL.extra, np.int64(EXTRA)
+                _add_blocks(grad, memory, table, to, extra, first, stride, where, fresh)
     for i in range(3):
         there, to, of = table[HEAD.pooling] == ATTENTION, HEAD.b_a, HEAD.extra
         first, stride = 0, 2
@@ -91,51 +92,69 @@ def gradient_share(grad, memory, table, ends, blocks, first_block, index, wave, 
         elif i == 2:
             there, to, of, stride = table[HEAD.hides] != 0, HEAD.b_1, HEAD.extra_b_1, 1
         if there:
-            _add_blocks(grad, memory, table, to, of, first, stride, where)
+            _add_blocks(grad, memory, table, to, of, first, stride, where, fresh)
 
 
 @helper
-def _add_share(grad, memory, table, to, A_at, a, B_at, b, n, new, share):
+def _add_share(grad, memory, table, to, A_at, a, B_at, b, n, fresh, share):
     """Add A^T B of n rows, from a and b on, to this task's tiles of a weight's gradient."""
     A, B, dW = (
         matrix(memory, table, A_at),
         matrix(memory, table, B_at),
         matrix(grad, table, to),
     )
-    if new:
-        fill_share(dW, *share)
-    scratch = matrix(memory, table, HEAD.scratch)[share[0]]
-    add_transposed_product(A, a, B, b, n, dW, *share, scratch)
+    task, n_tasks, index = share
+    if fresh:
+        fill_share(dW, task, n_tasks)
+    scratch = matrix(memory, table, HEAD.scratch)[index]
+    add_transposed_product(A, a, B, b, n, dW, task, n_tasks, scratch)
 
 
 @helper
-def _add_decay_share(grad, memory, table, cell, ends, where, new, share):
+def _add_decay_share(grad, memory, table, cell, ends, where, fresh, share):
     """The same for what decays with time.
 
     Block by block, the cells before the first step with the others of their block: in
     this order, however many blocks a wave has.
     """
-    blocks, first_block, n_blocks = where
+    blocks, wave, begin, n_blocks = where
     to, of, by = cell + CELL.W_d, cell + CELL.c, cell + CELL.short
     origin = table[cell + CELL.c + 1] - ends.size + 1
     for k in range(2 * n_blocks):
-        s, e = blocks[first_block + k // 2], blocks[first_block + k // 2 + 1]
-        row, n_rows = ends[s] - ends[blocks[first_block]], ends[e] - ends[s]
+        s, e = blocks[begin + k // 2], blocks[begin + k // 2 + 1]
+        row, n_rows = ends[s] - ends[blocks[wave]], ends[e] - ends[s]
         if k % 2:
             row, n_rows = origin + s, e - s
-        first = new and k == 0
+        first = fresh and k == 0
         _add_share(grad, memory, table, to, of, row, by, row, n_rows, first, share)
 
 
 @helper
-def _add_blocks(grad, memory, table, to, of, first, stride, where):
+def _add_blocks(grad, memory, table, to, of, first, stride, where, fresh):
     """Add what each block has found of a gradient: rows from ``first`` on, of ``stride``."""
+    blocks, wave, begin, n_blocks = where
     total, found = matrix(grad, table, to), matrix(memory, table, of)
-    blocks, first_block, n_blocks = where
-    if first_block == 0:
+    if fresh:
         fill_zeros(total, np.int64(0), total.shape[0], np.int64(0), total.shape[1])
-    for k in range(n_blocks):
-        if blocks[first_block + k] < blocks[first_block + k + 1]:
+    for block in range(begin, begin + n_blocks):
+        if blocks[block] < blocks[block + 1]:
             for row in range(total.shape[0]):
                 for j in range(total.shape[1]):
-                    total[row, j] += found[stride * k + first + row, j]
+                    total[row, j] += found[stride * (block - wave) + first + row, j]
+
+
+@linked("train")
+def add_own_gradients(grad, memory, table, blocks, wave, n_blocks, task, n_tasks, fresh):
+    """Add the gradients that the blocks of a wave have of their own, one after another.
+
+    Of some of the weights, which are this task's.
+    """
+    own = matrix(memory, table, HEAD.own)
+    first, last = grad.size * task // n_tasks, grad.size * (task + 1) // n_tasks
+    if fresh:
+        for j in range(first, last):
+            grad[j] = 0
+    for block in range(wave, wave + n_blocks):
+        if blocks[block] < blocks[block + 1]:
+            for j in range(first, last):
+                grad[j] += own[block - wave, j]

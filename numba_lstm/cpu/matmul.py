@@ -144,7 +144,7 @@ def _column_from_afar(zero, a, a_row, b, K, c, c_row, M, width, add, size, behin
 
 def scratch_size(M, N, itemsize):
     """Elements of the scratch that a transposed product of M by N needs; 0 for narrow ones."""
-    if M < 128 or N * itemsize < 4096:
+    if M < 128 or N * itemsize < 2048:
         return 0
     return _DEPTH * (2 * (BITS // 8) + _BREADTH * 4) // itemsize
 

@@ -20,13 +20,16 @@ from numba_lstm._process import in_forked_child
 from numba_lstm.cpu import launch
 from numba_lstm.cpu.allocation import GAP, Workspace
 from numba_lstm.cpu.arguments import Inputs
-from numba_lstm.cpu.gradient import gradient_share
+from numba_lstm.cpu.gradient import add_own_gradients, gradient_share
 from numba_lstm.cpu.head import head_loss, hidden_layer, hidden_layer_backward, outputs
 from numba_lstm.cpu.layers import backward_layers, forward_layers
 from numba_lstm.cpu.panels import pack_backward_share, pack_share
 from numba_lstm.cpu.pooling import NONE, pool, unpool
 from numba_lstm.cpu.table import HEAD
+from numba_lstm.memory import matrix
 from numba_lstm.subnormals import flush_subnormals, restore_subnormals
+
+NEW = np.bool_(True)  # a literal would be compiled for separately
 
 
 @task
@@ -92,6 +95,12 @@ def _forward_and_back(stage, index, theta, grad, work, inputs, blocks, wave, per
     if table[HEAD.pooling] != NONE:
         unpool(theta, memory, table, ends, s, e, base, index)
     backward_layers(theta, memory, table, inputs, s, e, base, index)
+    if table[HEAD.own + 1] > 0:
+        own, all_of_it = matrix(memory, table, HEAD.own)[index], (np.int64(0), np.int64(1), NEW)
+        gradient_share(
+            *(own, memory, table, ends, blocks, first, first + index, np.int64(1), index),
+            *(*all_of_it, per_step),
+        )
     restore_subnormals(before)
 
 
@@ -99,9 +108,16 @@ def _forward_and_back(stage, index, theta, grad, work, inputs, blocks, wave, per
 def _gradient(stage, index, theta, grad, work, inputs, blocks, wave, per_step, targets):
     """A share of the weights' gradient, for the blocks of a wave."""
     memory, table = work
-    first = (stage - 1) // 2 * wave
+    first, ends = (stage - 1) // 2 * wave, inputs.ends
+    n_blocks, fresh = min(wave, blocks.size - 1 - first), first == 0
     before = flush_subnormals()
-    gradient_share(grad, memory, table, inputs.ends, blocks, first, index, wave, per_step)
+    if table[HEAD.own + 1] > 0:
+        add_own_gradients(grad, memory, table, blocks, first, n_blocks, index, wave, fresh)
+    else:
+        gradient_share(
+            *(grad, memory, table, ends, blocks, first, first, n_blocks, index),
+            *(index, wave, fresh, per_step),
+        )
     restore_subnormals(before)
 
 

@@ -218,6 +218,8 @@ class HeadColumns(NamedTuple):
         For each block of a wave the gradient of b_1.
     scratch : matrix
         Room for products, a row for each task: see matmul.scratch_size.
+    own : matrix (n_tasks, P)
+        For each block of a wave the gradient of all P weights, if these are few.
     pooling : int
         Which: an index into POOLING.
     hides : bool
@@ -262,6 +264,7 @@ class HeadColumns(NamedTuple):
     packed_W_1T: Any
     extra_b_1: Any
     scratch: Any
+    own: Any
     pooling: int
     hides: bool
     is_tanh: bool
