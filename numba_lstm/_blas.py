@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterable
 
 from threadpoolctl import ThreadpoolController
 
@@ -11,16 +12,27 @@ from numba_lstm._process import WhileAnyone
 
 
 @functools.lru_cache(maxsize=2)
-def _libraries(scipy_is_loaded: bool) -> ThreadpoolController:
+def _libraries(scipy_is_loaded: bool) -> list:
     """Those that are loaded, of which SciPy may bring another: it takes 6 ms to look for them."""
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def _limit():
-    return _libraries("scipy.linalg" in sys.modules).limit(limits=1, user_api="blas")
+def _numbers() -> list:
+    libraries = _libraries("scipy.linalg" in sys.modules)
+    return [(library, library.num_threads) for library in libraries]
+
+
+def _limit() -> None:
+    _restore((library, 1) for library in _libraries("scipy.linalg" in sys.modules))
+
+
+def _restore(numbers: Iterable) -> None:
+    for library, n_threads in numbers:
+        if n_threads is not None:
+            library.set_num_threads(n_threads)
 
 
 # OpenBLAS's threads, once they have helped, wait for more in a loop that keeps their cores busy:
 # for 0.1 s all that runs in parallel takes twice as long. Two limits of threadpoolctl that end in
 # the order in which they began would leave the first's.
-one_blas_thread = WhileAnyone(_limit, lambda limits: limits.restore_original_limits())
+one_blas_thread = WhileAnyone(_numbers, _limit, _restore)

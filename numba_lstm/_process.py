@@ -50,16 +50,22 @@ def in_forked_child() -> bool:
 class WhileAnyone:
     """A state of the process that holds while any of its threads is within a ``with`` statement.
 
+    An interrupt, whenever it comes, leaves it as it was.
+
     Parameters
     ----------
+    look : callable
+        Returns how it is, before the first thread enters.
     begin : callable
-        Called as the first thread enters; returns what was before.
+        Called as it enters.
     end : callable
-        Called with that as the last one leaves.
+        Called with what was before as the last one leaves; twice does no harm.
     """
 
-    def __init__(self, begin: Callable[[], Any], end: Callable[[Any], None]) -> None:
-        self._begin, self._end = begin, end
+    def __init__(
+        self, look: Callable[[], Any], begin: Callable[[], None], end: Callable[[Any], None]
+    ) -> None:
+        self._look, self._begin, self._end = look, begin, end
         self._n, self._before = 0, None
         self._lock = threading.RLock()  # a signal's handler may enter in the thread that has it
         if hasattr(os, "register_at_fork"):
@@ -67,16 +73,30 @@ class WhileAnyone:
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._n == 0:
-                self._before = self._begin()
-            self._n += 1
+            if self._n > 0:
+                self._n += 1
+                return
+            self._before = self._look()
+            try:
+                self._begin()
+                self._n = 1
+            except BaseException:
+                self._n = 0
+                self._end(self._before)
+                raise
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
-            if self._n > 0:  # 0, if this thread was forked in between
+            if self._n > 1:
                 self._n -= 1
-                if self._n == 0:
+            elif self._n == 1:  # 0, if this thread was forked in between
+                try:
                     self._end(self._before)
+                    self._n = 0
+                except BaseException:
+                    self._n = 0
+                    self._end(self._before)
+                    raise
 
     def _begin_anew(self) -> None:
         """A forked child has none of the threads that are within."""

@@ -10,6 +10,7 @@ import pytest
 
 from numba_lstm import LSTMRegressor
 from numba_lstm._collector import collector_paused
+from numba_lstm._process import WhileAnyone
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +90,29 @@ def test_a_fit_leaves_it_on():
     with pytest.raises(ValueError, match="dtype"):
         model.set_params(dtype="int8").fit(np.zeros((4, 3, 2)), np.zeros(4))
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("when", ["begin", "end"])
+@pytest.mark.parametrize("done", [False, True])
+def test_an_interrupt_leaves_all_as_it_was(when, done):
+    """Whether it comes just before what is done, or just after."""
+    state, interrupts = [2], [when]
+
+    def change(to, name):
+        if name in interrupts and not done:
+            interrupts.clear()
+            raise KeyboardInterrupt
+        state[0] = to
+        if name in interrupts:
+            interrupts.clear()
+            raise KeyboardInterrupt
+
+    anyone = WhileAnyone(
+        lambda: state[0], lambda: change(1, "begin"), lambda before: change(before, "end")
+    )
+    with pytest.raises(KeyboardInterrupt), anyone:
+        assert state == [1]
+    assert state == [2]
+    with anyone, anyone:
+        assert state == [1]
+    assert state == [2]

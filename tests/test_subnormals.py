@@ -66,3 +66,15 @@ def test_whoever_fits_keeps_such_numbers(n_jobs):
     thread.join()
     assert len(found) == 2
     assert all(subnormal(product).all() for product in found)
+
+
+@pytest.mark.parametrize("solver", ["adam", "rmsprop"])
+@pytest.mark.parametrize("size", [1e-15, 3e-18, 3e-19, 1e-25, 1e-38])
+def test_no_gradient_moves_a_weight_far(solver, size):
+    """Not even one whose square is 0, by an epsilon of nearly that."""
+    settings = SolverSettings(solver=solver, alpha=0.0, epsilon=1e-30, clip_norm=None)
+    optimizer = Optimizer(np.ones(4, np.float32), settings)
+    theta = np.zeros(4, np.float32)
+    for _ in range(50):
+        assert optimizer.step(theta, np.full(4, size, np.float32), 1e-3)
+    assert np.abs(theta).max() <= 50 * 1e-3 * 10.1  # RMSprop's first step is ten of them

@@ -12,9 +12,10 @@ from numba_lstm.parameters import Layout
 
 # Sequences of a block, at most, up to _SMALL hidden units and (twice as many) above: enough
 # rows for each weight that comes from the cache, few enough to keep many cores busy. Half as
-# many where the time steps that are kept take more than _BLOCK_BYTES: 10 % faster at H = 64
-# and T = 500 or 2000, no difference at H = 128 or 256.
-_BLOCK_ROWS, _SMALL, _BLOCK_BYTES = 16, 256, 2**22
+# many where the time steps that are kept take more than _BLOCK_BYTES (above, _LARGE_BYTES, as
+# weights come from afar): 10 % faster at H = 64 and T = 500 or 2000, no difference at H = 128 or
+# 256, 3 % slower at 512.
+_BLOCK_ROWS, _SMALL, _BLOCK_BYTES, _LARGE_BYTES = 16, 256, 2**22, 2**25
 
 # What a step of a block takes beside its rows, as the time of so many: 2 to 3 % faster batches of
 # lengths uniform in 10 to 100 than with 0.
@@ -89,12 +90,11 @@ def _plan_of_equals(B, T, layout, itemsize, n_threads, keeps):
 
 def _n_blocks(B, T, layout, itemsize, keeps):
     """How many blocks B sequences of T steps make: even, as two cores are common."""
+    most, limit = _BLOCK_ROWS, _BLOCK_BYTES
     if max(layout.hidden_sizes) > _SMALL:
-        most = 2 * _BLOCK_ROWS
-    elif keeps and _BLOCK_ROWS * T * _row_bytes(layout, itemsize) > _BLOCK_BYTES:
-        most = _BLOCK_ROWS // 2
-    else:
-        most = _BLOCK_ROWS
+        most, limit = 2 * _BLOCK_ROWS, _LARGE_BYTES
+    if keeps and most * T * _row_bytes(layout, itemsize) > limit:
+        most //= 2
     return min(B, 2 * -(-B // (2 * most)))
 
 

@@ -144,8 +144,14 @@ class Optimizer:
         self.settings = self._representable(settings)
 
     def _representable(self, settings):
-        """Settings whose epsilon is above 0 in theta's dtype, too: some gradients are always 0."""
-        least = float(np.finfo(self.decay_mask.dtype).tiny)
+        """Settings whose epsilon goes with theta's dtype.
+
+        It is the root of what a mean square is at least, if it is not 0: were it less, a gradient
+        whose square counts as 0 would move its weight by far more than the learning rate.
+        """
+        kind = np.finfo(self.decay_mask.dtype)
+        share = 1 - (RHO if settings.solver == "rmsprop" else settings.beta_2)
+        least = math.sqrt(float(kind.tiny) / max(share, float(kind.eps)))
         return settings._replace(epsilon=max(settings.epsilon, least))
 
     def step(self, theta: np.ndarray, grad: np.ndarray, learning_rate: float) -> bool:
