@@ -6,6 +6,7 @@ Everything that trains a network, whatever the optimiser, calls the one
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import Any, NamedTuple
@@ -41,7 +42,7 @@ class _Sweep(NamedTuple):
     blocks: np.ndarray
     work: Workspace
     out: np.ndarray
-    prediction: parallel.Prediction
+    prediction: parallel.Again
 
     def can_go_on(self, network, theta, batch):
         """Whether these are the weights and the places of the last batch."""
@@ -57,6 +58,44 @@ class _Sweep(NamedTuple):
 # Of each thread, as its buffers are: a small prediction that goes on from the last one takes 4 us
 # less.
 _last = threading.local()
+
+
+class _Step(NamedTuple):
+    """A training step that can be taken again: with the same arrays, from other sequences."""
+
+    theta: np.ndarray
+    grad: np.ndarray
+    B: int
+    T: int
+    starts: np.ndarray
+    targets: Targets
+    row_loss: np.ndarray
+    n_tasks: int
+    n_steps: int
+    again: parallel.Again
+
+    def can_be_taken(self, theta, grad, batch):
+        """Whether it is this one that a batch of plain sequences needs."""
+        return (
+            self.theta is theta
+            and self.grad is grad
+            and len(batch.lengths) == self.B
+            and self.T == batch.lengths[0] == batch.lengths[-1]
+            and self.targets.y.shape == batch.y.shape
+            and self.targets.weight.shape == batch.weight.shape
+            and self.again.fits(batch.values)
+        )
+
+    def put(self, batch):
+        """Copy what is another in each batch to where the kernels look for it."""
+        self.starts[...] = batch.starts
+        self.targets.y[...] = batch.y
+        self.targets.weight[...] = batch.weight
+
+
+# After so many calls that could have been the same, a step is kept: to keep it takes as long as
+# it saves in three calls, and two more kernels have to be loaded.
+_ALIKE = 32
 
 
 class Network(BaseNetwork):
@@ -80,6 +119,9 @@ class Network(BaseNetwork):
         # Few weights are packed sooner than other threads are woken.
         self._n_serial = 1 if layout.size < _FEW_WEIGHTS else 0
         self._paces = paces(layout, self.dtype.char, n_threads)
+        self._step: _Step | None = None
+        # Weights and gradient of the last steps, and how many there were of each kind.
+        self._alike: tuple[Any, Any, dict[Any, int]] = None, None, {}
 
     def loss_and_grad_of_window(
         self,
@@ -94,10 +136,18 @@ class Network(BaseNetwork):
         first_step: int = 0,
     ) -> float:
         """Loss and gradient of a batch; see :meth:`BaseNetwork.loss_and_grad_of_window`."""
+        is_plain = not seed and state is None and end is None and d_state is None
+        is_plain = is_plain and not (self.per_step or self._draws or self.layout.decays)
+        step = self._step
+        if step is not None and is_plain and step.can_be_taken(theta, grad, batch):
+            step.put(batch)
+            run = functools.partial(step.again.run, batch.values)
+            self._run_paced(run, step.n_tasks, step.n_steps)
+            return float(np.add.reduce(step.row_loss, dtype=np.float64))
         # The kernels' code is chosen by dtypes alone: anything else must not reach it.
         y = np.ascontiguousarray(batch.y, self.dtype)
         weight = np.ascontiguousarray(batch.weight, self.dtype)
-        cut, inputs, _ = self._prepare(batch)
+        cut, inputs, values = self._prepare(batch)
         drops = self.dropout if seed else NOTHING
         needs = Needs("train", state is not None, end is not None, d_state is not None, drops)
         B = len(batch.lengths)
@@ -114,11 +164,23 @@ class Network(BaseNetwork):
             y, weight = np.empty_like(y), np.empty_like(weight)
             y[rows], weight[rows] = given, given_weight
         targets = Targets(y, weight, self.loss, self.loss_parameter)
-        n_waves = -(-(len(cut.blocks) - 1) // cut.wave)
-        self._run(
-            *(parallel.LOSS_AND_GRAD, 1 + 2 * n_waves, cut.wave, int(cut.ends[-1]), theta),
-            *(grad, work, inputs, cut.blocks, cut.wave, self.per_step, targets),
-        )
+        n_stages = 1 + 2 * -(-(len(cut.blocks) - 1) // cut.wave)
+        arguments = theta, grad, work, inputs, cut.blocks, cut.wave, self.per_step, targets
+        row_loss = matrix(work.memory, work.table, HEAD.row_loss)[0, : len(weight)]
+        if is_plain and not varies and self._is_to_keep(theta, grad, batch):
+            # The arrays of the batch are the caller's.
+            starts, own = inputs.starts.copy(), Targets(y.copy(), weight.copy(), *targets[2:])
+            inputs, targets = inputs._replace(starts=starts), own
+            arguments = theta, grad, work, inputs, cut.blocks, cut.wave, self.per_step, own
+            self._step = _Step(
+                *(theta, grad, B, int(batch.lengths[0]), starts, own, row_loss),
+                *(cut.wave, int(cut.ends[-1])),
+                parallel.Again(
+                    *(parallel.LOSS_AND_GRAD, self._n_serial, n_stages, cut.wave),
+                    *(self.dtype.char, values, *arguments),
+                ),
+            )
+        self._run(parallel.LOSS_AND_GRAD, n_stages, cut.wave, int(cut.ends[-1]), *arguments)
         if end is not None:
             self._take(work, end, CELL.h_end, CELL.c_end)
         if d_state is not None:
@@ -127,8 +189,7 @@ class Network(BaseNetwork):
             for k in range(len(self.layout.cells)):  # which are not what they began with
                 for key in ("h_0", "c_0"):
                     grad[self.layout.places[k, key]] = 0
-        row_loss = matrix(work.memory, work.table, HEAD.row_loss)[0]
-        return float(row_loss[: len(weight)].sum(dtype=np.float64))
+        return float(np.add.reduce(row_loss, dtype=np.float64))
 
     def predict(self, theta: np.ndarray, batch: Batch, state: State | None = None) -> np.ndarray:
         """Outputs (Q, K) of a batch; see :meth:`BaseNetwork.predict`."""
@@ -154,7 +215,7 @@ class Network(BaseNetwork):
         is_plain = state is None and not seed
         last = _last.__dict__.get("sweep")
         if is_plain and last is not None and last.can_go_on(self, theta, batch):
-            last.prediction.run(batch.values)
+            last.prediction.run(batch.values, self.n_threads)
             return last
         self._check_vector(theta, "theta")
         drops = self.dropout if seed else NOTHING
@@ -167,11 +228,11 @@ class Network(BaseNetwork):
         self._draw(work, drops, B, seed, first_step)
         if state is not None:
             self._put(work, state, CELL.h_0, CELL.c_0)
-        prediction = parallel.Prediction(
-            *(self._n_serial, n_tasks, self.n_threads, self.dtype.char, values),
+        prediction = parallel.Again(
+            *(parallel.PREDICT, self._n_serial, 2, n_tasks, self.dtype.char, values),
             *(theta, work, inputs, cut.blocks, self.per_step),
         )
-        prediction.run(values)
+        prediction.run(values, self.n_threads)
         if state is not None:
             self._take_state(work, state, cut.blocks)
         out = matrix(work.memory, work.table, HEAD.out)
@@ -233,19 +294,36 @@ class Network(BaseNetwork):
         h, c, gates = (np.concatenate(part, axis=-1) for part in parts)
         return States(h, c, gates.reshape(len(rows), -1))
 
+    def _is_to_keep(self, theta, grad, batch):
+        """Count a step; return whether its like has come often enough for it to be kept."""
+        if theta is not self._alike[0] or grad is not self._alike[1]:
+            self._alike, self._step = (theta, grad, {}), None
+        counts, kind = self._alike[2], (len(batch.lengths), batch.lengths[0], batch.values.shape)
+        counts[kind] = counts.get(kind, 0) + 1
+        return self._step is None and counts[kind] >= _ALIKE
+
     def _run(self, tasks, n_stages, n_tasks, n_steps, theta, *arguments):
-        stages = tasks, self._n_serial, n_stages, n_tasks
-        arguments = self.dtype.char, theta, *arguments
+        def run(n_threads):
+            stages = tasks, self._n_serial, n_stages, n_tasks, n_threads
+            parallel.run(*stages, self.dtype.char, theta, *arguments)
+
         # A fit has calls enough to find out how many threads are best, predictions are few.
-        if self.n_threads == 1 or n_tasks == 1 or tasks is not parallel.LOSS_AND_GRAD:
-            parallel.run(*stages, self.n_threads, *arguments)
+        if tasks is parallel.LOSS_AND_GRAD:
+            self._run_paced(run, n_tasks, n_steps)
+        else:
+            run(self.n_threads)
+
+    def _run_paced(self, run, n_tasks, n_steps):
+        """Run a training step on as many threads as are faster."""
+        if self.n_threads == 1 or n_tasks == 1:
+            run(self.n_threads)
             return
         key = n_steps.bit_length()
         pace = self._paces.get(key)
         if pace is None:
             pace = self._paces[key] = Pace(self.n_threads)
         n_threads, began = pace.choose(), time.perf_counter()
-        parallel.run(*stages, n_threads, *arguments)
+        run(n_threads)
         pace.took(n_threads, time.perf_counter() - began, n_steps)
 
     def _draw(self, work, drops, B, seed, first_step):

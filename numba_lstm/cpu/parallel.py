@@ -18,7 +18,7 @@ from numba import config, types
 from numba_lstm._jit import task
 from numba_lstm._process import in_forked_child
 from numba_lstm.cpu import launch
-from numba_lstm.cpu.allocation import GAP, Workspace
+from numba_lstm.cpu.allocation import GAP
 from numba_lstm.cpu.arguments import Inputs
 from numba_lstm.cpu.gradient import add_own_gradients, gradient_share
 from numba_lstm.cpu.head import head_loss, hidden_layer, hidden_layer_backward, outputs
@@ -181,58 +181,59 @@ def run(
         launch.start(_driver(), where, n_threads, n_serial, n_stages, n_tasks, *args)
 
 
-class Prediction:
-    """A prediction that can be run again, with other inputs of the same shape.
+class Again:
+    """Tasks that can be run again, with other inputs of the same shape.
 
     Parameters
     ----------
-    n_serial, n_tasks, n_threads, key
+    tasks, n_serial, n_stages, n_tasks, key
         As for :func:`run`.
     values : ndarray of shape (M, F)
         What the inputs' memory is of.
-    theta, work, inputs, blocks, per_step
-        The tasks' arguments.
+    *args
+        The tasks' arguments, the inputs among them.
     """
 
     def __init__(
         self,
+        tasks: tuple[Callable, Callable, Callable],
         n_serial: int,
+        n_stages: int,
         n_tasks: int,
-        n_threads: int,
         key: Any,
         values: np.ndarray,
-        theta: np.ndarray,
-        work: Workspace,
-        inputs: Inputs,
-        *rest: Any,
+        *args: Any,
     ) -> None:
         self._like = values.shape, values.dtype
-        self._n_tasks, self._on_threads = n_tasks, (n_threads, n_serial)
+        self._tasks, self._sizes, self._n_serial = tasks, (n_stages, n_tasks), n_serial
         if not config.DISABLE_JIT:
-            args = theta, work, inputs, *rest
-            self._serial: np.ndarray = np.zeros(launch.ORDER_SIZE, np.int64)
-            self._parallel: np.ndarray | None = None
-            where = _addresses_of(PREDICT, key, args)
-            launch.keep(self._serial, where, 2, n_tasks, inputs.memory, *args)
+            (inputs,) = (arg for arg in args if isinstance(arg, Inputs))
+            # Of each number of threads that was asked for.
+            self._orders: dict[int, np.ndarray] = {1: np.zeros(launch.ORDER_SIZE, np.int64)}
+            where = _addresses_of(tasks, key, args)
+            launch.keep(self._orders[1], where, n_stages, n_tasks, inputs.memory, *args)
         # An order has their addresses only. The inputs are the caller's.
-        self._args = theta, work, inputs._replace(memory=_NO_BYTES), *rest
+        self._args = [
+            arg._replace(memory=_NO_BYTES) if isinstance(arg, Inputs) else arg for arg in args
+        ]
 
     def fits(self, values: np.ndarray) -> bool:
         """Whether it can be run with inputs (M, F)."""
         return (values.shape, values.dtype) == self._like and values.flags.carray
 
-    def run(self, values: np.ndarray) -> None:
+    def run(self, values: np.ndarray, n_threads: int) -> None:
         """Run it with inputs (M, F) that fit."""
         if config.DISABLE_JIT:
-            theta, work, inputs, *rest = self._args
-            inputs = inputs._replace(memory=values.reshape(-1).view(np.uint8))
-            _run_uncompiled(PREDICT, 2, self._n_tasks, theta, work, inputs, *rest)
+            memory = values.reshape(-1).view(np.uint8)
+            args = [a._replace(memory=memory) if isinstance(a, Inputs) else a for a in self._args]
+            _run_uncompiled(self._tasks, *self._sizes, *args)
             return
-        order = self._serial
-        if self._on_threads[0] > 1 and self._n_tasks > 1 and _parallel_is_safe():
-            if self._parallel is None:
-                self._parallel = launch.in_parallel(order, _driver(), *self._on_threads)
-            order = self._parallel
+        if n_threads == 1 or self._sizes[1] == 1 or not _parallel_is_safe():
+            n_threads = 1
+        order = self._orders.get(n_threads)
+        if order is None:
+            order = launch.in_parallel(self._orders[1], _driver(), n_threads, self._n_serial)
+            self._orders[n_threads] = order
         # As bytes, so that one kernel serves float32 and float64.
         launch.resume(order, values.view(_BYTE))
 
