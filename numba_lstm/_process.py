@@ -50,7 +50,7 @@ def in_forked_child() -> bool:
 class WhileAnyone:
     """A state of the process that holds while any of its threads is within a ``with`` statement.
 
-    An interrupt, whenever it comes, leaves it as it was.
+    An interrupt within ``begin`` or ``end`` leaves it as it was.
 
     Parameters
     ----------
@@ -73,13 +73,13 @@ class WhileAnyone:
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._n > 0:
-                self._n += 1
+            if self._n == 0:
+                self._before = self._look()
+            self._n += 1  # before anything begins: a handler, or a fork's child, then knows of it
+            if self._n > 1:
                 return
-            self._before = self._look()
             try:
                 self._begin()
-                self._n = 1
             except BaseException:
                 self._n = 0
                 self._end(self._before)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,6 +100,10 @@ class _Step(NamedTuple):
 _ALIKE = 32
 
 
+def _nothing() -> None:
+    """Stand in for a reference to nothing."""
+
+
 class Network(BaseNetwork):
     """LSTM layers, pooling and a head, on the CPU.
 
@@ -120,8 +126,9 @@ class Network(BaseNetwork):
         self._n_serial = 1 if layout.size < _FEW_WEIGHTS else 0
         self._paces = paces(layout, self.dtype.char, n_threads)
         self._step: _Step | None = None
-        # Weights and gradient of the last steps, and how many there were of each kind.
-        self._alike: tuple[Any, Any, dict[Any, int]] = None, None, {}
+        # Weights and gradient of the last steps, which are not to be kept alive, and how many
+        # steps there were of each kind.
+        self._alike: tuple[Callable, Callable, dict[Any, int]] = _nothing, _nothing, {}
 
     def loss_and_grad_of_window(
         self,
@@ -296,8 +303,8 @@ class Network(BaseNetwork):
 
     def _is_to_keep(self, theta, grad, batch):
         """Count a step; return whether its like has come often enough for it to be kept."""
-        if theta is not self._alike[0] or grad is not self._alike[1]:
-            self._alike, self._step = (theta, grad, {}), None
+        if theta is not self._alike[0]() or grad is not self._alike[1]():
+            self._alike, self._step = (weakref.ref(theta), weakref.ref(grad), {}), None
         counts, kind = self._alike[2], (len(batch.lengths), batch.lengths[0], batch.values.shape)
         counts[kind] = counts.get(kind, 0) + 1
         return self._step is None and counts[kind] >= _ALIKE

@@ -174,7 +174,7 @@ class Sequences:
         if self._rows is not None:
             if self._all is not None and index is self._all.everything:
                 return Batch(self._rows, self._all.starts, self.lengths, None, None, self.decay)
-            lengths = self.lengths[: len(index)]  # all alike
+            lengths = self.lengths[index]
             return Batch(self._rows, index * lengths[0], lengths, None, None, self.decay)
         lengths, decay, out = self.lengths[index], self.decay, None
         if room is not None:

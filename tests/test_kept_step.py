@@ -1,5 +1,8 @@
 """A training step that goes on from the last one of its kind is the same step, to the bit."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -76,6 +79,36 @@ def test_states_take_steps_of_their_own():
     plain = network.loss_and_grad(theta, batch, grad)[0]
     assert plain == make_network(np.float64).loss_and_grad(theta, batch)[0]
     assert plain != loss
+
+
+def test_a_gradient_is_not_kept_alive():
+    network = make_network(np.float64)
+    theta = initialise(network.layout, rng, np.dtype(np.float64))
+    rows = np.empty((2, len(theta)))
+    network.loss_and_grad(theta, make_batch(6, 3, np.float64), rows[1])
+    alive = weakref.ref(rows)
+    del rows
+    gc.collect()
+    assert alive() is None
+
+
+class Repeats:
+    """A splitter that trains on each of some sequences three times."""
+
+    def split(self, X, y=None, groups=None):
+        yield np.tile(np.arange(30), 3), np.arange(30, len(X))
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        return 1
+
+
+def test_more_sequences_in_a_batch_than_there_are():
+    X = rng.standard_normal((40, 5, F))
+    model = LSTMRegressor(4, max_iter=3, batch_size=64, random_state=0)
+    model.set_params(early_stopping=True, validation_split=Repeats())
+    of_array = model.fit(X, X[:, 0, 0]).loss_curve_
+    of_list = model.fit(list(X), X[:, 0, 0]).loss_curve_
+    np.testing.assert_allclose(of_array, of_list, rtol=1e-6)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

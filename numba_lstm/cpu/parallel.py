@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numba import config, types
 
-from numba_lstm._jit import task
+from numba_lstm._jit import helper, task
 from numba_lstm._process import in_forked_child
 from numba_lstm.cpu import launch
 from numba_lstm.cpu.allocation import GAP
@@ -29,7 +29,11 @@ from numba_lstm.cpu.table import HEAD
 from numba_lstm.memory import matrix
 from numba_lstm.subnormals import flush_subnormals, restore_subnormals
 
-NEW = np.bool_(True)  # a literal would be compiled for separately
+_NEW = np.bool_(True)  # a literal would be compiled for separately
+
+# Rows of a block, on average, from which on it computes a gradient of its own: of fewer to write
+# and to add that takes longer than the products. With 16 batches took up to twice as long.
+_MANY_ROWS = 128
 
 
 @task
@@ -73,6 +77,12 @@ def _pack_for_training(stage, index, theta, grad, work, inputs, blocks, wave, pe
     pack_backward_share(theta, memory, table, index, wave)
 
 
+@helper
+def _have_own(table, ends, blocks):
+    """Whether each block computes a gradient of its own."""
+    return table[HEAD.own + 1] > 0 and ends[ends.size - 1] >= _MANY_ROWS * (blocks.size - 1)
+
+
 @task
 def _forward_and_back(stage, index, theta, grad, work, inputs, blocks, wave, per_step, targets):
     """Losses of a block, and backpropagation through time: gates become da."""
@@ -95,8 +105,8 @@ def _forward_and_back(stage, index, theta, grad, work, inputs, blocks, wave, per
     if table[HEAD.pooling] != NONE:
         unpool(theta, memory, table, ends, s, e, base, index)
     backward_layers(theta, memory, table, inputs, s, e, base, index)
-    if table[HEAD.own + 1] > 0:
-        own, all_of_it = matrix(memory, table, HEAD.own)[index], (np.int64(0), np.int64(1), NEW)
+    if _have_own(table, ends, blocks):
+        own, all_of_it = matrix(memory, table, HEAD.own)[index], (np.int64(0), np.int64(1), _NEW)
         gradient_share(
             *(own, memory, table, ends, blocks, first, first + index, np.int64(1), index),
             *(*all_of_it, per_step),
@@ -111,7 +121,7 @@ def _gradient(stage, index, theta, grad, work, inputs, blocks, wave, per_step, t
     first, ends = (stage - 1) // 2 * wave, inputs.ends
     n_blocks, fresh = min(wave, blocks.size - 1 - first), first == 0
     before = flush_subnormals()
-    if table[HEAD.own + 1] > 0:
+    if _have_own(table, ends, blocks):
         add_own_gradients(grad, memory, table, blocks, first, n_blocks, index, wave, fresh)
     else:
         gradient_share(

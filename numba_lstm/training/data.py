@@ -115,8 +115,9 @@ class Dataset:
         self, index: np.ndarray, dtype: np.dtype, n: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the targets and weights, in their order, of sequences in batches of n."""
+        targets: Any = self.targets
         if self._common_weight is not None:
-            y, weight = self.targets[index], np.full(len(index), self._common_weight)
+            y, weight = targets[index], np.full(len(index), self._common_weight)
         else:
             y, weight = self._targets_and_weight(index)
         y = (y - self.target_mean) / self.target_scale
