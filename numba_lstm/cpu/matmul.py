@@ -152,6 +152,12 @@ def scratch_size(M, N, itemsize):
 _scratch_size = helper(scratch_size)
 
 
+@helper
+def _is_copied(M, N, itemsize, n_tasks):
+    """Whether a task copies together what it reads: it has several panels, or long ones."""
+    return _scratch_size(M, N, itemsize) > 0 and (n_tasks == 1 or N * itemsize >= 4096)
+
+
 class _Tiles(NamedTuple):
     """A task's tiles of a matrix, which are counted down one panel, then down the next."""
 
@@ -169,7 +175,7 @@ def tiles_of(M, N, itemsize, task, n_tasks):
     panels. But a narrow one has few panels: two tasks would have three and two of those of 37
     units.
     """
-    height = M if _scratch_size(M, N, itemsize) > 0 else np.int64(MAX_ROWS)
+    height = M if _is_copied(M, N, itemsize, n_tasks) else np.int64(MAX_ROWS)
     whole, in_panel = panel_width(itemsize), (M + height - 1) // height
     total = (N + whole - 1) // whole * in_panel
     return _Tiles(total * task // n_tasks, total * (task + 1) // n_tasks, height, in_panel)
@@ -210,7 +216,7 @@ def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
     first, last = panels_of(tiles)
     # What is used again for many tiles is first copied together. It pays for wide matrices
     # only, whose rows probably all fall into the same few sets of the first-level cache.
-    copied = _scratch_size(M, N, size) > 0
+    copied = _is_copied(M, N, size, n_tasks)
     breadth = _BREADTH * 4 // size if copied else M
     b, a = address(space), address(space) + _DEPTH * whole * size
     for k in range(0, n, _DEPTH):
