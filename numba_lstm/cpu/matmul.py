@@ -305,8 +305,11 @@ def _pack_transposed(W, packed, first, last):
 
 def _product_numpy(A, a, K, packed_B, C, first, n, add):
     B = packed_B.reshape(-1, C.shape[1])[:K]
-    for row in range(n):  # one by one, so that no row's rounding depends on the others
-        C[first + row] = A[a + row, :K] @ B + (C[first + row] if add else 0)
+    # One by one, and term by term, so that no row's rounding depends on the others, or on where
+    # the arrays lie, as that of some BLAS does.
+    for row in range(n):
+        product = np.add.reduce(A[a + row, :K, np.newaxis] * B, axis=0)
+        C[first + row] = product + (C[first + row] if add else 0)
 
 
 def _add_transposed_product_numpy(A, a_0, B, b_0, n, C, task, n_tasks, space):
