@@ -269,12 +269,15 @@ def _copy_tiles(A, k, depth, first, last, tiles, begin):
 
     Row by row, as the processor then fetches ahead: tile by tile it took twice as long.
     """
-    M = A.shape[1]
+    M, L = A.shape[1], lanes(A)
     for row in range(depth):
         for m in range(first, last, MAX_ROWS):
             width = min(np.int64(MAX_ROWS), last - m)
-            value = load(A, (k + row) * M + m, width)
-            store(value, tiles, begin + (m - first) * depth + row * width, width)
+            place = begin + (m - first) * depth + row * width
+            for column in range(0, width, L):
+                n = width - column
+                value = load(A, (k + row) * M + m + column, n)
+                store(value, tiles, place + column, n)
 
 
 def _pack(W, packed, first, last):
