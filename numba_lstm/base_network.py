@@ -121,13 +121,18 @@ class BaseNetwork(ABC):
         if batch.y is None or batch.weight is None:
             raise ValueError("This batch has no targets or no weights; a loss needs both.")
         seed = 0
-        if generator is not None and (self.dropout != NOTHING or self._draws):
+        if generator is not None and self.draws:
             seed = int(generator.integers(1, 2**62))
         if self.recomputes and batch.lengths[0] > 1:
             loss = recomputed_loss_and_grad(self, theta, batch, grad, seed, state, end)
         else:
             loss = self.loss_and_grad_of_window(theta, batch, grad, seed, state=state, end=end)
         return loss, grad
+
+    @property
+    def draws(self) -> bool:
+        """Whether training draws anything: what is dropped, or what stays as it was."""
+        return self.dropout != NOTHING or any(self.layout.zoneout)
 
     @abstractmethod
     def loss_and_grad_of_window(

@@ -108,6 +108,12 @@ def cell_forward(a_i, a_f, a_g, a_o, c_prev, variant):
 
 
 @helper(inline=True)
+def kept_or_new(z, before, new):
+    """Equation (4z): c_{t-1} and c_t, or h_{t-1} and h_t, to what takes the latter's place."""
+    return z * before + (constant(z, 1.0) - z) * new
+
+
+@helper(inline=True)
 def cell_backward(i, f, g, o, c_prev, tanh_c, dh, dc, variant):
     """Equations (5) to (7): dh_t, dc_t to da_i, da_f, da_g, da_o and dc_{t-1}."""
     one = constant(dh, 1.0)

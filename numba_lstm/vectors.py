@@ -311,11 +311,12 @@ def _lower_total(context, builder, sig, args):
 def drawn(like: Any, key: Any, first: Any, bound: Any) -> Any:
     """Return 1 where a hash of ``key`` and a number is below ``bound``, else 0.
 
-    The numbers go from ``first`` on, one for each lane of ``like``; all three are
-    uint32. The hash is "lowbias32" of Wellons' Hash Function Prospector.
+    The numbers go from ``first`` on, one for each lane of ``like``, or for the one number that
+    it is; all three are uint32. The hash is "lowbias32" of Wellons' Hash Function Prospector.
     """
-    numbers = (np.arange(len(like)) + int(first)).astype(np.uint32) * np.uint32(_SPREAD)
-    return (_hash_numpy(numbers ^ key) < bound).astype(like.dtype)
+    numbers = (np.arange(np.size(like)) + int(first)).astype(np.uint32) * np.uint32(_SPREAD)
+    below = (_hash_numpy(numbers ^ key) < bound).astype(like.dtype)
+    return below if np.ndim(like) else below[0]
 
 
 def hashed(key: Any) -> Any:
@@ -354,7 +355,16 @@ def _lower_hashed(context, builder, sig, args):
 
 @type_callable(drawn)
 def _type_drawn(context):
-    return lambda like, key, first, bound: like if isinstance(like, Vector) else None
+    kinds = Vector, types.Float
+    return lambda like, key, first, bound: like if isinstance(like, kinds) else None
+
+
+@lower_builtin(drawn, types.Float, types.uint32, types.uint32, types.uint32)
+def _lower_drawn_number(context, builder, sig, args):
+    _, key, number, bound = args
+    number = builder.mul(number, ir.Constant(number.type, _SPREAD))
+    below = builder.icmp_unsigned("<", _emit_hash(builder, builder.xor(number, key)), bound)
+    return builder.uitofp(below, args[0].type)
 
 
 @lower_builtin(drawn, Vector, types.uint32, types.uint32, types.uint32)

@@ -51,6 +51,7 @@ OPTIONS = {
     "attention": {"sizes": (64,), "pooling": "attention", "direction": "both"},
     "hidden head": {"sizes": (64,), "head_size": 20, "head_activation": "tanh"},
     "dropout": {"sizes": (64, 64), "dropout": (0.2, 0.3, 0.4)},
+    "zoneout": {"sizes": (64, 37), "zoneout": (0.2, 0.4), "direction": "both"},
 }
 
 

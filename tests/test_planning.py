@@ -51,7 +51,8 @@ def test_batches_are_those_of_the_cpu(lengths, per_step, at_once, resident):
     assert [batch.n_sequences for batch in planned] == [4, 2]
     for number, batch in enumerate(planned):
         B = batch.n_sequences
-        starts, first, steps, sequences, y, weight, now, *values = batch.arrays
+        starts, first, steps, sequences, y, weight, now, seeds, *values = batch.arrays
+        assert list(seeds) == [0, 0]  # nothing is drawn
         assert list(now) == [rate[number] for rate in rates]
         assert list(sequences) == [0, B, 2 * B]
         assert list(steps) == list(first[::B])
@@ -79,6 +80,17 @@ def test_batches_are_those_of_the_cpu(lengths, per_step, at_once, resident):
         assert row == len(weight)
 
 
+def test_seeds_of_what_stays_as_it_was_are_the_cpus():
+    data = dataset(LENGTHS["equal"], False, 0)
+    given = model(data, False)
+    layout = given.network.layout._replace(zoneout=(0.0, 0.5))
+    given.network.layout = layout
+    generator = np.random.default_rng(0)
+    for batch in plan_epoch([given], [data.index], [[0.1, 0.1]], 4, None, 64):
+        assert list(batch.arrays[7]) == [int(generator.integers(1, 2**62))]
+        assert not batch.masks
+
+
 def test_what_is_dropped_is_what_the_cpu_drops():
     data = dataset(LENGTHS["equal"], False, 0)
     models = [model(data, False, (0.3, 0.0, 0.4), seed) for seed in range(2)]
@@ -87,6 +99,7 @@ def test_what_is_dropped_is_what_the_cpu_drops():
     for batch in plan_epoch(models, orders, rates, 4, None, 64):
         B, seed = batch.n_sequences, int(generator.integers(1, 2**62))
         drawn = {(k, which): mask for k, which, mask in network.masks(network.dropout, B, seed)}
+        assert list(batch.arrays[7]) == [seed, 0]
         assert batch.masks.keys() == drawn.keys()
         for key, mask in drawn.items():
             np.testing.assert_array_equal(batch.masks[key][:B], mask.astype(np.float32))

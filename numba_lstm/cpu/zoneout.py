@@ -1,10 +1,6 @@
 """Units that stay as they were: equation (4z) of cell.py, and back.
 
-Which units these are in training is drawn from a hash of the batch's seed and of where
-they are, rather than kept: it does not depend on threads, and going back draws the same.
-
-Reference: Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden
-Activations", ICLR 2017.
+Which units these are in training is drawn as draws.py says.
 """
 
 from __future__ import annotations
@@ -12,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from numba_lstm._jit import helper
+from numba_lstm.cell import kept_or_new
 from numba_lstm.cpu.linking import linked
 from numba_lstm.cpu.table import HEAD, number_of_cell
+from numba_lstm.draws import bound_of, sequence_key, step_key
 from numba_lstm.loads import lanes, load, store
 from numba_lstm.memory import matrix
-from numba_lstm.vectors import constant, drawn, hashed
+from numba_lstm.vectors import drawn
 
 _U32 = np.uint32
 
@@ -24,11 +22,8 @@ _U32 = np.uint32
 @helper
 def _key(table, cell, i, t, which):
     """Key of the draws for one sequence's h (which 0) or c (1) at one step of one cell."""
-    key = hashed(_U32(table[HEAD.seed] & 0xFFFFFFFF))
-    key = hashed(_U32(key ^ _U32(table[HEAD.seed] >> 32)))
-    key = hashed(_U32(key ^ _U32(2 * number_of_cell(cell) + which)))
-    key = hashed(_U32(key ^ _U32(i)))
-    return hashed(_U32(key ^ _U32(t + table[HEAD.first_step])))
+    key = sequence_key(table[HEAD.seed], number_of_cell(cell), which, i)
+    return step_key(key, t + table[HEAD.first_step])
 
 
 @helper
@@ -36,7 +31,7 @@ def _chances(memory, table, which, like):
     """Bound of what is drawn, and what is added to it, in training or in a prediction."""
     probability = matrix(memory, table, HEAD.constants)[0, 1 + which]
     if table[HEAD.draws]:
-        return _U32(min(np.float64(probability) * 4294967296.0, 4294967295.0)), type(like)(0)
+        return bound_of(probability), type(like)(0)
     return _U32(0), type(like)(probability)
 
 
@@ -57,8 +52,7 @@ def stay(panels, table, cell, i, t, which, old, o, o_width, new, a, to, b, b_wid
                 load(new, a + r * width + j, width - j),
             )
             z = drawn(now, key, _U32(j), bound) + added
-            value = z * before + (constant(z, 1.0) - z) * now
-            store(value, to, b + r * b_width + j, width - j)
+            store(kept_or_new(z, before, now), to, b + r * b_width + j, width - j)
 
 
 @linked("zoneout", "train")

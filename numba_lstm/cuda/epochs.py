@@ -161,11 +161,11 @@ class DeviceEpochs:
         groups = [[*batch.arrays, *batch.masks.values()] for batch in span]
         for planned, arrays in zip(span, self._staging.copy(groups), strict=True):
             own, masks = arrays[: len(planned.arrays)], arrays[len(planned.arrays) :]
-            starts, first, steps, sequences, y, weight, rates, *values = own
+            starts, first, steps, sequences, y, weight, rates, seeds, *values = own
             batch = DeviceBatch(
                 *(values[0] if values else self._values, starts, first, steps, sequences),
                 *(len(self._models), planned.n_sequences, planned.n_steps, planned.most_steps),
-                *(y, weight),
+                *(y, weight, seeds),
             )
             yield batch, dict(zip(planned.masks, masks, strict=True)), rates
         self._staging.used()

@@ -34,6 +34,11 @@ class DeviceBatch(NamedTuple):
         Targets: one a sequence, or one a time step.
     weight : device array of shape (Q,) or None
         Their weights.
+    seeds : device array of int64 of shape (M,) or None
+        Of what is drawn in the kernels, the units that stay as they were: 0 draws nothing.
+        Needed where there are such units.
+    first_step : int
+        Number of the first time step, in training on windows.
     """
 
     values: Any
@@ -47,6 +52,8 @@ class DeviceBatch(NamedTuple):
     most_steps: int
     y: Any = None
     weight: Any = None
+    seeds: Any = None
+    first_step: int = 0
 
 
 class Frame:
@@ -77,6 +84,8 @@ class Frame:
         Whether cells have peepholes, or anything of (2p), (2l) and (2c).
     variant : tuple
         Limit of the pre-activations, and whether the gates are coupled.
+    zoned : bool
+        Whether some units stay as they were.
     """
 
     def __init__(
@@ -99,6 +108,7 @@ class Frame:
         self.peephole = layout.peephole
         self.varied = layout.peephole or layout.coupled or layout.limit < math.inf
         self.variant = self.dtype.type(layout.limit), layout.coupled
+        self.zoned = any(layout.zoneout)
 
     def cells(self, layer):
         """Numbers and cells of a layer's directions."""

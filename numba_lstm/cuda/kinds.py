@@ -44,6 +44,8 @@ class Kind(NamedTuple):
         Whether there are peepholes.
     precision : {"", "bf16", "tf32"}
         What is multiplied is rounded to, for tensor cores; empty if it is not.
+    zoned : bool
+        Whether some units stay as they were.
     """
 
     dtype: str
@@ -59,6 +61,7 @@ class Kind(NamedTuple):
     varied: bool = False
     peephole: bool = False
     precision: str = ""
+    zoned: bool = False
 
     @property
     def threads(self) -> int:
@@ -104,7 +107,7 @@ def share(kind: Kind, n_inputs: int, lanes: int) -> Share:
     """
     words = 1 if kind.dtype == "float32" else 2
     registers = min(255, 65_536 // kind.threads // 8 * 8)
-    other = 44 + words * (6 + 4 * kind.NB) + 8 * (kind.varied + kind.masked)
+    other = 44 + words * (6 + 4 * kind.NB + 8 * kind.zoned) + 8 * (kind.varied + kind.masked)
     if kind.dtype == "float64":
         other += 32 + 96 * (kind.varied and kind.masked)
     most = max(0, registers - other) // (4 * words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba_lstm.cuda import pooling, rows, tensor_backward, tensor_forward
+from numba_lstm.cuda import pooling, rows, tensor_backward, tensor_forward, zoneout
 from numba_lstm.cuda.device import multiprocessors
 from numba_lstm.cuda.frame import Frame
 from numba_lstm.cuda.kinds import Kind, is_fused, sequences_of_block
@@ -50,7 +50,7 @@ class Layers(Frame):
         H, dtype = self.layout.cells[k].hidden_size, self.dtype.name
         B = self.batch_size or batch.n_sequences
         NB = sequences_of_block(H, dtype, B, batch.n_models, multiprocessors(), self.precision)
-        options |= {"varied": self.varied, "peephole": self.peephole}
+        options |= {"varied": self.varied, "peephole": self.peephole, "zoned": self.zoned}
         return Kind(dtype, H, options.pop("X", 0), NB, precision=self.precision, **options)
 
     def _kernel(self, theta, at, batch, k, kind, backward=False):
@@ -98,11 +98,17 @@ class Layers(Frame):
             *(batch.n_sequences, cell.reverse, h_0, c_0, masks.get((k, "h"), xh), gates, c),
             *(y, self.side(k), h_end, end_column),
             self.of_cell("c_end", batch, k),
+            *self._zoneout(batch, k),
         )
 
     def _places(self, k):
         """Where peepholes and the learned state of a cell begin."""
         return self.at.get((k, "peephole"), 0), self.at.get((k, "h_0"), 0)
+
+    def _zoneout(self, batch, k):
+        """The last arguments of the recurrence's kernels."""
+        seeds = batch.seeds if self.zoned else batch.first
+        return zoneout.arguments(self.layout, self.dtype, seeds, batch.first_step, k)
 
     def _split(self, batch, layer, d_rows):
         """Gradient of what each direction wrote, from that of a layer's outputs."""
@@ -150,6 +156,7 @@ class Layers(Frame):
             *(batch.first, batch.n_sequences, cell.reverse, c_0, masks.get((k, "h"), xh), gates),
             *(self.of_cell("c", batch, k), xh if d_outs is None else d_outs, self.side(k)),
             *(end, end_column, dh, dc, dh_0, dc_0, d_peephole),
+            *self._zoneout(batch, k),
         )
         steps = batch.step_bounds, batch.most_steps
         self.gram(grad, (k, "W"), xh, gates, X + H, 4 * H, *steps)

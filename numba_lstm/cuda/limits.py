@@ -19,7 +19,6 @@ def why_not_network(layout: Layout) -> str | None:
     kinds = {
         "proj_size": layout.proj_size > 0,
         "layer_norm": layout.norm,
-        "zoneout_hidden or zoneout_cell": any(layout.zoneout),
         "times": layout.decays,
     }
     found = [name for name, there in kinds.items() if there]

@@ -78,7 +78,7 @@ class CudaNetwork(BaseNetwork):
         first_step: int = 0,
     ) -> float:
         """Loss and gradient of a batch; see :meth:`BaseNetwork.loss_and_grad_of_window`."""
-        on_device = self._upload(batch)
+        on_device = self._upload(batch, seed, first_step)
         loss, total = (_device(np.zeros(1)) for _ in range(2))
         grads = _row(grad)
         passed = self._upload_state(d_state)
@@ -114,7 +114,7 @@ class CudaNetwork(BaseNetwork):
         self, theta: np.ndarray, batch: Batch, state: State, seed: int = 0, first_step: int = 0
     ) -> None:
         """Move the state of a batch's sequences on by its steps."""
-        self._forward(theta, batch, state, seed)
+        self._forward(theta, batch, state, seed, first_step)
 
     @tells_of_memory()
     def states(self, theta: np.ndarray, batch: Batch, layer: int = -1) -> States:
@@ -131,9 +131,9 @@ class CudaNetwork(BaseNetwork):
                 gates.append(found.reshape(n, 4, cell.hidden_size))
         return States(h, np.concatenate(c, axis=1), np.concatenate(gates, axis=2).reshape(n, -1))
 
-    def _forward(self, theta, batch, state, seed=0, keeps=False):
+    def _forward(self, theta, batch, state, seed=0, first_step=0, keeps=False):
         self._check_vector(theta, "theta")
-        on_device = self._upload(batch._replace(y=None, weight=None))
+        on_device = self._upload(batch._replace(y=None, weight=None), seed, first_step)
         out = self._passes.forward(
             *(_row(theta), on_device),
             keeps=keeps,
@@ -145,7 +145,7 @@ class CudaNetwork(BaseNetwork):
             self._take_state(state, on_device)
         return out, on_device
 
-    def _upload(self, batch):
+    def _upload(self, batch, seed=0, first_step=0):
         """Copy a batch to the device: of its values only the rows that are its own."""
         lengths = np.asarray(batch.lengths, np.int64)
         first = np.append(0, np.cumsum(lengths))
@@ -164,7 +164,7 @@ class CudaNetwork(BaseNetwork):
         )
         return DeviceBatch(
             *(_device(values), _device(first[:-1]), _device(first), *bounds),
-            *(1, len(lengths), S, S, y, weight),
+            *(1, len(lengths), S, S, y, weight, _device(np.array([seed], np.int64)), first_step),
         )
 
     def _upload_masks(self, B, seed):

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numba_lstm.base_network import BaseNetwork
-from numba_lstm.cpu.allocation import NOTHING
 from numba_lstm.sequences import Sequences
 from numba_lstm.training.data import Dataset
 from numba_lstm.training.optimizers import Optimizer
@@ -45,8 +44,8 @@ class Planned(NamedTuple):
     ----------
     arrays : list of ndarray
         What the device needs: starts, first, step_bounds, sequence_bounds, y and weight of
-        :class:`numba_lstm.cuda.frame.DeviceBatch`, the learning rates (M,) in float64, and the
-        batch's values if they are not there already.
+        :class:`numba_lstm.cuda.frame.DeviceBatch`, the learning rates (M,) in float64, the seeds
+        (M,), and the batch's values if they are not there already.
     n_sequences, n_steps, most_steps : int
         Of a model, of all, and of one at most.
     masks : dict of ndarray
@@ -152,6 +151,7 @@ def _assemble(models, orders, rates, parts, where, places) -> Planned:
     else:
         starts = [place[part.members[where]] for place, part in zip(places, parts, strict=True)]
     step_bounds = first[::B]
+    seeds = [_seed(model, order) for model, order in zip(models, orders, strict=True)]
     arrays = [
         np.concatenate(starts).astype(np.int64),
         first.astype(np.int64),
@@ -160,20 +160,24 @@ def _assemble(models, orders, rates, parts, where, places) -> Planned:
         np.concatenate([part.y[own] for part, own in zip(parts, rows, strict=True)]),
         np.concatenate([part.weight[own] for part, own in zip(parts, rows, strict=True)]),
         np.array([0.0 if rate is None else rate for rate in rates]),
+        np.array(seeds, np.int64),
         *values,
     ]
     most = int(np.diff(step_bounds).max())
-    return Planned(arrays, B, int(first[-1]), most, _masks(models, orders, B))
+    return Planned(arrays, B, int(first[-1]), most, _masks(models, seeds, B))
 
 
-def _masks(models, orders, B) -> dict[tuple[int, str], np.ndarray]:
+def _seed(model, order) -> int:
+    """Seed of what is dropped in a batch, and of what stays as it was: as on the CPU."""
+    draws = model.network.draws and order is not None
+    return int(model.generator.integers(1, 2**62)) if draws else 0
+
+
+def _masks(models, seeds, B) -> dict[tuple[int, str], np.ndarray]:
     """Draw what is dropped, as the CPU does: the same seeds in the same order."""
     found: list[dict[Any, np.ndarray]] = []
-    for model, order in zip(models, orders, strict=True):
-        drops, seed = model.network.dropout, 0
-        if drops != NOTHING and order is not None:
-            seed = int(model.generator.integers(1, 2**62))
-        drawn = model.network.masks(drops, B, seed)
+    for model, seed in zip(models, seeds, strict=True):
+        drawn = model.network.masks(model.network.dropout, B, seed)
         found.append({(k, which): mask for k, which, mask in drawn})
     dtype = models[0].network.dtype
     return {key: np.concatenate([masks[key] for masks in found]).astype(dtype) for key in found[0]}

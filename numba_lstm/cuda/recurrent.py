@@ -26,11 +26,12 @@ import numpy as np
 from numba import float32, float64, types
 
 from numba_lstm.activations import tanh
-from numba_lstm.cell import cell_backward, cell_forward
+from numba_lstm.cell import cell_backward, cell_forward, kept_or_new
 from numba_lstm.cuda.device import ALIGNMENT, cuda, kernel
 from numba_lstm.cuda.exchange import make_collect, make_collect_unit
 from numba_lstm.cuda.kinds import CHUNK, Kind, share
 from numba_lstm.cuda.registers import make_hold, make_multiply, make_zeros
+from numba_lstm.cuda.zoneout import NO_ZONE, argument_types, stays, zone_of
 
 # An index that cannot be negative: of others Numba checks whether they count from the end.
 u = np.uint64
@@ -63,10 +64,14 @@ def make_forward(kind: Kind) -> Any:
         Receives h_t from ``column`` on.
     h_end, c_end : (M B, width), (M B, H)
         Receive the state at the end, h from ``end_column`` on.
+    seeds : int64 (M,)
+        Of the draws of units that stay as they were, at steps that are counted from
+        ``first_step`` on, in the cell of this ``number``; 0 draws nothing. ``z_h`` and ``z_c``
+        are the probabilities, ``bound_h`` and ``bound_c`` what uniform draws are then below.
     """
     H, X, NB, keeps, every_step = kind.H, kind.X, kind.NB, kind.keeps, kind.every_step
     begins, learned, masked = kind.begins, kind.learned, kind.masked
-    varied, peephole = kind.varied, kind.peephole
+    varied, peephole, zoned = kind.varied, kind.peephole, kind.zoned
     G, n_inputs = 4 * H, X + H
     parts, (real, zero) = share(kind, n_inputs, 4), _numbers(kind)
     held, chunks, rest, size = parts.held, parts.chunks, parts.rest, 4 * NB * parts.total
@@ -79,6 +84,7 @@ def make_forward(kind: Kind) -> Any:
     def forward(
         theta, at, at_peephole, at_state, limit, coupled, xh, h_column, a, first, B, reverse,
         h_0, c_0, mask, gates, c, y, column, h_end, end_column, c_end,
+        seeds, first_step, number, z_h, z_c, bound_h, bound_c,
     ):  # fmt: skip
         v = cuda.shared.array(both, real, ALIGNMENT)
         t, m, block = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.x * NB
@@ -110,6 +116,9 @@ def make_forward(kind: Kind) -> Any:
             h_t, c_t = theta[u(m), u(at_state + own)], theta[u(m), u(at_state + H + own)]
         if masked and there:
             kept = mask[u(q), u(j)]
+        zone = NO_ZONE
+        if zoned:
+            zone = zone_of(seeds, m, number, block + n)
         # One number of x_t for each of the first threads.
         x_row, x_step, x_length, x_n, x_k = 0, 0, 0, 0, 0
         if X > 0:
@@ -162,7 +171,7 @@ def make_forward(kind: Kind) -> Any:
             a_o += collect(sums, 3, s)
 
             if running:
-                before = h_t * kept
+                before, c_before = h_t * kept, c_t
                 if varied:
                     variant = (p_i, p_f, p_o, limit, coupled)
                     i_t, f_t, g_t, o_t, c_t, _, h_t = cell_forward(
@@ -170,6 +179,11 @@ def make_forward(kind: Kind) -> Any:
                     )
                 else:
                     i_t, f_t, g_t, o_t, c_t, _, h_t = cell_forward(a_i, a_f, a_g, a_o, c_t, None)
+                if zoned:
+                    when = row - begin + first_step
+                    stays_h, stays_c = stays(zone, when, j, z_h, z_c, bound_h, bound_c)
+                    h_t = kept_or_new(stays_h, before, h_t)
+                    c_t = kept_or_new(stays_c, c_before, c_t)
                 if writes:
                     if keeps:
                         xh[u(row), u(h_column + j)], c[u(row), u(j)] = before, c_t
@@ -211,7 +225,8 @@ def make_backward(kind: Kind) -> Any:
     """
     H, NB, every_step, passes = kind.H, kind.NB, kind.every_step, kind.passes
     begins, learned, masked = kind.begins, kind.learned, kind.masked
-    varied, peephole, returns = kind.varied, kind.peephole, kind.passes or kind.learned
+    varied, peephole, zoned = kind.varied, kind.peephole, kind.zoned
+    returns = kind.passes or kind.learned
     G = 4 * H
     parts, (real, zero) = share(kind, G, 16), _numbers(kind)
     held, chunks, rest, size = parts.held, parts.chunks, parts.rest, 16 * NB * parts.total
@@ -224,6 +239,7 @@ def make_backward(kind: Kind) -> Any:
     def backward(
         theta, at, at_peephole, at_state, limit, coupled, first, B, reverse,
         c_0, mask, gates, c, dy, column, d_end, end_column, dh, dc, dh_0, dc_0, d_peephole,
+        seeds, first_step, number, z_h, z_c, bound_h, bound_c,
     ):  # fmt: skip
         v = cuda.shared.array(both, real, ALIGNMENT)
         t, m, block = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.x * NB
@@ -260,6 +276,9 @@ def make_backward(kind: Kind) -> Any:
             c_first = theta[u(m), u(at_state + H + own)]
         if passes and there:
             dc_t = dc[u(q), u(j)]
+        zone, dh_kept, dc_kept = NO_ZONE, zero, zero
+        if zoned:
+            zone = zone_of(seeds, m, number, block + n)
         for e in range(t, both, threads):
             v[u(e)] = zero
 
@@ -303,7 +322,10 @@ def make_backward(kind: Kind) -> Any:
                     k = in_chunks
                     U = hold_rest(zero, theta, start + 16 * k, 16, G, outputs, count - k)
                     sums = multiply_rest(sums, U, v, now + (16 * k + lane) * NB)
-                dh_t = collect(sums, lane) * kept
+                dh_t = collect(sums, lane)
+                if zoned:
+                    dh_t += dh_kept
+                dh_t *= kept
             if there and i == 0:
                 dh_t = d_end[u(q), u(end_column + j)]
                 if passes:
@@ -311,6 +333,12 @@ def make_backward(kind: Kind) -> Any:
 
             if there and i < length:
                 dh_t += dy_t
+                if zoned:
+                    when = row - begin + first_step
+                    stays_h, stays_c = stays(zone, when, j, z_h, z_c, bound_h, bound_c)
+                    dh_kept, dc_kept = stays_h * dh_t, stays_c * dc_t
+                    dh_t, dc_t = dh_t - dh_kept, dc_t - dc_kept
+                    c_t = f_t * c_before + i_t * g_t  # before some of it stayed as it was
                 if varied:
                     variant = (p_i, p_f, p_o, limit, coupled)
                     da_i, da_f, da_g, da_o, dc_t = cell_backward(
@@ -324,6 +352,8 @@ def make_backward(kind: Kind) -> Any:
                     dp_i += da_i * c_before
                     dp_f += da_f * c_before
                     dp_o += da_o * c_t
+                if zoned:
+                    dc_t += dc_kept
                 if writes:
                     gates[u(row), u(j)], gates[u(row), u(H + j)] = da_i, da_f
                     gates[u(row), u(2 * H + j)], gates[u(row), u(3 * H + j)] = da_g, da_o
@@ -372,15 +402,17 @@ def compile_cases() -> list[tuple[str, Callable, tuple, int]]:
     ]
     for dtype in "float32", "float64":
         kinds.append(Kind(dtype, 64, 17, 4, True, True, True, False, True, True, True, True))
+        kinds += [kinds[-1]._replace(zoned=True), Kind(dtype, 128, 33, 4, True, zoned=True)]
+        kinds.append(Kind(dtype, 256, 0, 2, True, True, zoned=True))
     kinds.append(Kind("float32", 64, 0, 4, True, True, False, True, False, True, True, False))
     size, flag, first = types.int64, types.boolean, types.Array(types.int64, 1, "C")
     cases = []
     for kind in kinds:
         number, _ = _numbers(kind)
         A = types.Array(number, 2, "C")
-        variant = A, size, size, size, number, flag
-        forward = *variant, A, size, A, first, size, flag, *[A] * 6, size, A, size, A
-        backward = *variant, first, size, flag, *[A] * 5, size, A, size, *[A] * 5
+        variant, zoneout = (A, size, size, size, number, flag), argument_types(number)
+        forward = *variant, A, size, A, first, size, flag, *[A] * 6, size, A, size, A, *zoneout
+        backward = *variant, first, size, flag, *[A] * 5, size, A, size, *[A] * 5, *zoneout
         cases += [
             (f"forward {kind}", make_forward(kind).py_func, forward, kind.threads),
             (f"backward {kind}", make_backward(kind).py_func, backward, kind.threads),

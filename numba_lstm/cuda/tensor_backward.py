@@ -43,6 +43,7 @@ from numba_lstm.cuda.tensor_threads import (
     signatures,
     u,
 )
+from numba_lstm.cuda.zoneout import NO_ZONE, stays, zone_of
 
 # For those who compile the kernels: older GPUs lack the instructions.
 least_capability = TENSOR_CAPABILITY
@@ -57,7 +58,8 @@ def make_backward(kind: Kind) -> Any:
     """
     H, every_step, passes = kind.H, kind.every_step, kind.passes
     begins, learned, masked = kind.begins, kind.learned, kind.masked
-    varied, peephole, returns = kind.varied, kind.peephole, kind.passes or kind.learned
+    varied, peephole, zoned = kind.varied, kind.peephole, kind.zoned
+    returns = kind.passes or kind.learned
     NB, precision, two, threads = kind.NB, kind.precision, kind.NB == COLUMNS, kind.threads
     parts, D, (stored, number) = backward_division(kind), depth(precision), storage(precision)
     held, chunks, products, per_product = parts.held, parts.chunks, parts.products, 32 * FRAGMENT
@@ -96,17 +98,23 @@ def make_backward(kind: Kind) -> Any:
     @device_function
     def go_back(
         there, i, length, dh_t, dc_t, step_kept, c_t, peepholes, dp, limit, coupled,
-        q, row, j, gates, d_end, end_column, dh, dh_0, dc_0, v, place,
+        q, row, j, gates, d_end, end_column, dh, dh_0, dc_0, v, place, zone, when, chances,
     ):  # fmt: skip
         """A step of a sequence: the gradients of its cell and of its peepholes."""
         i_t, f_t, g_t, o_t, c_before, dy_t = step_kept
         dp_i, dp_f, dp_o = dp
+        dh_kept, dc_kept = zero, zero
         if there and i == 0:
             dh_t = d_end[u(q), u(end_column + j)]
             if passes:
                 dh_t += dh[u(q), u(j)]
         if there and i < length:
             dh_t += dy_t
+            if zoned:
+                stays_h, stays_c = stays(zone, when, j, *chances)
+                dh_kept, dc_kept = stays_h * dh_t, stays_c * dc_t
+                dh_t, dc_t = dh_t - dh_kept, dc_t - dc_kept
+                c_t = f_t * c_before + i_t * g_t  # before some of it stayed as it was
             if varied:
                 p_i, p_f, p_o = peepholes
                 variant = (p_i, p_f, p_o, limit, coupled)
@@ -121,13 +129,15 @@ def make_backward(kind: Kind) -> Any:
                 dp_i += da_i * c_before
                 dp_f += da_f * c_before
                 dp_o += da_o * c_t
+            if zoned:
+                dc_t += dc_kept
             gates[u(row), u(j)], gates[u(row), u(H + j)] = da_i, da_f
             gates[u(row), u(2 * H + j)], gates[u(row), u(3 * H + j)] = da_g, da_o
             v[u(place)], v[u(place + 1)] = rounded(da_i), rounded(da_f)
             v[u(place + 2)], v[u(place + 3)] = rounded(da_g), rounded(da_o)
         elif returns and there and i == length:
             dh_0[u(q), u(j)], dc_0[u(q), u(j)] = dh_t, dc_t
-        return dc_t, (dp_i, dp_f, dp_o)
+        return dc_t, dh_kept, (dp_i, dp_f, dp_o)
 
     @device_function
     def write_peepholes(there, q, j, dp, d_peephole):
@@ -138,6 +148,7 @@ def make_backward(kind: Kind) -> Any:
     def backward(
         packed, theta, at_peephole, at_state, limit, coupled, first, B, reverse,
         c_0, mask, gates, c, dy, column, d_end, end_column, dh, dc, dh_0, dc_0, d_peephole,
+        seeds, first_step, number_of_cell, z_h, z_c, bound_h, bound_c,
     ):  # fmt: skip
         v = cuda.shared.array(size, number, ALIGNMENT)
         others = cuda.shared.array(exchanged, float32, ALIGNMENT)
@@ -157,6 +168,11 @@ def make_backward(kind: Kind) -> Any:
         kept_1, first_1, dc_1 = begin_with(theta, m, q_1, j, own, there_1, at_state, c_0, mask, dc)
         kept_2, first_2, dc_2 = begin_with(theta, m, q_2, j, own, there_2, at_state, c_0, mask, dc)
         dp_1, dp_2 = (zero, zero, zero), (zero, zero, zero)
+        zone_1, zone_2, chances = NO_ZONE, NO_ZONE, (z_h, z_c, bound_h, bound_c)
+        stayed_1, stayed_2 = zero, zero
+        if zoned:
+            zone_1 = zone_of(seeds, m, number_of_cell, block + n)
+            zone_2 = zone_of(seeds, m, number_of_cell, block + n + 1)
         for e in range(t, size, threads):
             v[u(e)] = nothing
 
@@ -196,16 +212,20 @@ def make_backward(kind: Kind) -> Any:
                 own_1 += others[u(t ^ 32)]
                 own_2 += others[u(threads + (t ^ 32))]
 
-            dc_1, dp_1 = go_back(
-                *(there_1, i, length_1, own_sum(own_1, own_2, lane, two) * kept_1, dc_1, at_1),
+            dh_1, dh_2 = own_sum(own_1, own_2, lane, two), own_2
+            if zoned:
+                dh_1, dh_2 = dh_1 + stayed_1, dh_2 + stayed_2
+            dc_1, stayed_1, dp_1 = go_back(
+                *(there_1, i, length_1, dh_1 * kept_1, dc_1, at_1),
                 *(c_1, peepholes, dp_1, limit, coupled, q_1, row_1, j, gates, d_end, end_column),
-                *(dh, dh_0, dc_0, v, place),
+                *(dh, dh_0, dc_0, v, place, zone_1, row_1 - begin_1 + first_step, chances),
             )
             if two:
-                dc_2, dp_2 = go_back(
-                    *(there_2, i, length_2, own_2 * kept_2, dc_2, at_2),
+                dc_2, stayed_2, dp_2 = go_back(
+                    *(there_2, i, length_2, dh_2 * kept_2, dc_2, at_2),
                     *(c_2, peepholes, dp_2, limit, coupled, q_2, row_2, j, gates, d_end),
                     *(end_column, dh, dh_0, dc_0, v, place + D),
+                    *(zone_2, row_2 - begin_2 + first_step, chances),
                 )
             row_1, row_2 = row_1 + step, row_2 + step
             c_1, c_2 = at_1[4], at_2[4]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from numba_lstm.cell import cell_forward
+from numba_lstm.cell import cell_forward, kept_or_new
 from numba_lstm.cuda.device import ALIGNMENT, TENSOR_CAPABILITY, cuda, device_function, kernel
 from numba_lstm.cuda.kinds import Kind
 from numba_lstm.cuda.registers import make_zeros
@@ -46,6 +46,7 @@ from numba_lstm.cuda.tensor_threads import (
     signatures,
     u,
 )
+from numba_lstm.cuda.zoneout import NO_ZONE, stays, zone_of
 
 # For those who compile the kernels: older GPUs lack the instructions.
 least_capability = TENSOR_CAPABILITY
@@ -60,7 +61,7 @@ def make_forward(kind: Kind) -> Any:
     """
     H, X, keeps, every_step = kind.H, kind.X, kind.keeps, kind.every_step
     begins, learned, masked = kind.begins, kind.learned, kind.masked
-    varied, peephole, threads = kind.varied, kind.peephole, kind.threads
+    varied, peephole, zoned, threads = kind.varied, kind.peephole, kind.zoned, kind.threads
     NB, precision, two = kind.NB, kind.precision, kind.NB == COLUMNS
     parts, D, (stored, number) = forward_division(kind), depth(precision), storage(precision)
     held, chunks, products = parts.held, parts.chunks, parts.products
@@ -95,17 +96,20 @@ def make_forward(kind: Kind) -> Any:
     @device_function
     def advance(
         running, a_i, a_f, a_g, a_o, h, c, kept, peepholes, limit, coupled,
-        row, j, xh, h_column, gates, cells, y, column, v, place,
+        row, j, xh, h_column, gates, cells, y, column, v, place, zone, when, chances,
     ):  # fmt: skip
         """A step of a sequence: its h and c."""
         if running:
-            before = h * kept
+            before, c_before = h * kept, c
             if varied:
                 p_i, p_f, p_o = peepholes
                 variant = (p_i, p_f, p_o, limit, coupled)
                 i_t, f_t, g_t, o_t, c, _, h = cell_forward(a_i, a_f, a_g, a_o, c, variant)
             else:
                 i_t, f_t, g_t, o_t, c, _, h = cell_forward(a_i, a_f, a_g, a_o, c, None)
+            if zoned:
+                stays_h, stays_c = stays(zone, when, j, *chances)
+                h, c = kept_or_new(stays_h, before, h), kept_or_new(stays_c, c_before, c)
             if keeps:
                 xh[u(row), u(h_column + j)], cells[u(row), u(j)] = before, c
                 gates[u(row), u(j)], gates[u(row), u(H + j)] = i_t, f_t
@@ -134,6 +138,7 @@ def make_forward(kind: Kind) -> Any:
     def forward(
         packed, theta, at_peephole, at_state, limit, coupled, xh, h_column, a, first, B, reverse,
         h_0, c_0, mask, gates, c, y, column, h_end, end_column, c_end,
+        seeds, first_step, number_of_cell, z_h, z_c, bound_h, bound_c,
     ):  # fmt: skip
         v = cuda.shared.array(both, number, ALIGNMENT)
         t, m, block = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.x * NB
@@ -151,6 +156,10 @@ def make_forward(kind: Kind) -> Any:
             peepholes = peepholes_of(theta, m, at_peephole + own, H)
         h_1, c_1, kept_1 = begin_with(theta, m, q_1, j, own, there_1, at_state, h_0, c_0, mask)
         h_2, c_2, kept_2 = begin_with(theta, m, q_2, j, own, there_2, at_state, h_0, c_0, mask)
+        zone_1, zone_2, chances = NO_ZONE, NO_ZONE, (z_h, z_c, bound_h, bound_c)
+        if zoned:
+            zone_1 = zone_of(seeds, m, number_of_cell, block + n)
+            zone_2 = zone_of(seeds, m, number_of_cell, block + n + 1)
         # One number of x_t for each thread, or two.
         x_row, x_step, x_length, x_k, x_place = input_of(t, first, m, block, B, reverse)
         z_row, z_step, z_length, z_k, z_place = 0, 0, 0, 0, 0
@@ -201,12 +210,14 @@ def make_forward(kind: Kind) -> Any:
             h_1, c_1 = advance(
                 *(running_1, i_1, f_1, g_1, o_1, h_1, c_1, kept_1, peepholes, limit, coupled),
                 *(row_1, j, xh, h_column, gates, c, y, column, v, later + place),
+                *(zone_1, row_1 - begin_1 + first_step, chances),
             )
             if two:
                 h_2, c_2 = advance(
                     *(running_2, i_2 + s[1], f_2 + s[3], g_2 + s[5], o_2 + s[7], h_2, c_2),
                     *(kept_2, peepholes, limit, coupled, row_2, j, xh, h_column, gates, c),
                     *(y, column, v, later + place + D),
+                    *(zone_2, row_2 - begin_2 + first_step, chances),
                 )
             if i + 1 < x_length:
                 v[u(later + x_place)] = rounded(x)

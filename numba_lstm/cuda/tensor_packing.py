@@ -91,7 +91,7 @@ def divide(kind: Kind, n_inputs: int, backward: bool) -> Division:
     total = -(-n_inputs // (sides * depth(kind.precision)))
     registers = min(255, 65_536 // kind.threads // 8 * 8)
     other = OTHER_BACKWARD if backward else OTHER_FORWARD
-    other += 12 * (kind.varied + kind.masked)
+    other += 12 * (kind.varied + kind.masked + kind.zoned)
     most = max(0, registers - other) // (FRAGMENT * tiles)
     warps, held, chunks = kind.threads // 32, total, 0
     if total > most:
@@ -205,5 +205,6 @@ def kinds_to_compile() -> list[Kind]:
             Kind("float32", 128, 33, 8, True, True, True, False, True, True, True, True),
             Kind("float32", 64, 0, 4, True, True, False, True, False, True, True, False),
         ]
+        kinds += [kinds[-2]._replace(zoned=True), Kind("float32", 256, 0, 8, True, zoned=True)]
         found += [kind._replace(precision=precision) for kind in kinds]
     return found

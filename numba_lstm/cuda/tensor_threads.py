@@ -11,6 +11,7 @@ from numba import float32, types
 
 from numba_lstm.cuda.device import cuda, device_function
 from numba_lstm.cuda.tensor_cores import COLUMNS
+from numba_lstm.cuda.zoneout import argument_types
 
 # An index that cannot be negative: of others Numba checks whether they count from the end.
 u = np.uint64
@@ -67,4 +68,6 @@ def signatures() -> tuple[tuple, tuple]:
     A = types.Array(float32, 2, "C")
     variant = A, size, size, float32, flag
     forward = *variant, A, size, A, first, size, flag, *[A] * 6, size, A, size, A
-    return forward, (*variant, first, size, flag, *[A] * 5, size, A, size, *[A] * 5)
+    backward = *variant, first, size, flag, *[A] * 5, size, A, size, *[A] * 5
+    zoneout = argument_types(float32)
+    return (*forward, *zoneout), (*backward, *zoneout)

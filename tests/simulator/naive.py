@@ -7,6 +7,22 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def hashed(x):
+    """Of a number of 32 bits "lowbias32" of Wellons' Hash Function Prospector."""
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+        x = (x ^ x >> shift) * factor & 0xFFFFFFFF
+    return x
+
+
+def drawn(H, probability, *keys):
+    """Which of H units stay as they were, drawn from a hash of some numbers."""
+    key = 0
+    for number in keys:
+        key = hashed(key ^ number)
+    numbers = (j * 0x9E3779B9 & 0xFFFFFFFF for j in range(H))
+    return np.array([hashed(number ^ key) < probability * 2**32 for number in numbers], float)
+
+
 class Cell:
     """M cells with random weights and sequences, in float64."""
 
@@ -29,8 +45,18 @@ class Cell:
         self.dy, self.dh = random(S, H) * kind.every_step, random(M * B, H)
         self.dc = random(M * B, H) * kind.passes
         self.extra = np.zeros((S, 4 * H))  # added to pre-activations
+        self.z_h, self.z_c = np.zeros((S, H)), np.zeros((S, H))  # what stays as it was
         # Each sequence has peepholes of its own here, so that their gradients can be told apart.
         self.peepholes = np.repeat(self.peephole, B, axis=0)
+
+    def zone(self, seeds, number, first_step, chances):
+        """Draw which units stay as they were; with a seed of 0 they do so in part."""
+        steps = [(i, t) for i, length in enumerate(self.lengths) for t in range(length)]
+        for which, (z, p) in enumerate(zip((self.z_h, self.z_c), chances, strict=True)):
+            keys = ((seed, i, t) for seed in seeds for i, t in steps)
+            for row, (seed, i, t) in enumerate(keys):
+                own = seed & 0xFFFFFFFF, seed >> 32, 2 * number + which, i, t + first_step
+                z[row] = drawn(self.H, p, *own) if seed else p
 
     def forward(self):
         """What the kernel has to write, by name."""
@@ -48,9 +74,10 @@ class Cell:
                     i = sigmoid(self._clip(a_i + p_i * c_end[q]))
                     f = sigmoid(self._clip(a_f + p_f * c_end[q]))
                     f = 1 - i if self.coupled else f
-                    c_end[q] = f * c_end[q] + i * np.tanh(self._clip(a_g))
-                    o = sigmoid(self._clip(a_o + p_o * c_end[q]))
-                    h_end[q] = o * np.tanh(c_end[q])
+                    c_new = f * c_end[q] + i * np.tanh(self._clip(a_g))
+                    o = sigmoid(self._clip(a_o + p_o * c_new))
+                    c_end[q] = self.z_c[r] * c_end[q] + (1 - self.z_c[r]) * c_new
+                    h_end[q] = self.z_h[r] * before[r] + (1 - self.z_h[r]) * o * np.tanh(c_new)
                     c[r], y[r] = c_end[q], h_end[q]
                 q, row = q + 1, row + length
         return {"y": y, "h_end": h_end, "c_end": c_end, "c": c, "h_before": before}

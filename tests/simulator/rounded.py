@@ -52,23 +52,27 @@ class RoundedCell(Cell):
                     c_before = found["c"][rows[k - 1]] if k else self.c_0[q]
                     dh, r = dh_0[q] + self.dy[rows[k]], rows[k]
                     v = np.concatenate([self.x[r], [1], found["h_before"][r]])
+                    dh_kept, dc_kept = self.z_h[r] * dh, self.z_c[r] * dc_0[q]
                     da[r], dc_0[q], dp_now = self._cell_backward(
-                        self.product(v, m), c_before, found["c"][r], dh, dc_0[q], self.peepholes[q]
+                        *(self.product(v, m), c_before, dh - dh_kept, dc_0[q] - dc_kept),
+                        self.peepholes[q],
                     )
                     dp[q] += dp_now
-                    dh_0[q] = self.mask[q] * (W_h @ rounded(da[r], self.precision))
+                    dc_0[q] += dc_kept
+                    dh_0[q] = self.mask[q] * (W_h @ rounded(da[r], self.precision) + dh_kept)
                 q, row = q + 1, row + length
         assert q == self.M * B
         return {"da": da, "dh_0": dh_0, "dc_0": dc_0, "dp": dp.reshape(len(dp), -1)}
 
-    def _cell_backward(self, a, c_before, c, dh, dc, peepholes):
+    def _cell_backward(self, a, c_before, dh, dc, peepholes):
         """Gradients of a step's pre-activations, of the cell before, and of the peepholes."""
         H, (p_i, p_f, p_o) = self.H, peepholes
-        states = np.stack([p_i * c_before, p_f * c_before, 0 * c, p_o * c])
-        a = a.reshape(4, H) + states
-        inside = np.abs(a) < self.limit
-        i, f, o = (1 / (1 + np.exp(-self._clip(a[k]))) for k in (0, 1, 3))
+        a = a.reshape(4, H) + np.stack([p_i * c_before, p_f * c_before, 0 * p_o, 0 * p_o])
+        i, f = (1 / (1 + np.exp(-self._clip(a[k]))) for k in (0, 1))
         f, g = 1 - i if self.coupled else f, np.tanh(self._clip(a[2]))
+        c = f * c_before + i * g
+        a[3] += p_o * c
+        inside, o = np.abs(a) < self.limit, 1 / (1 + np.exp(-self._clip(a[3])))
         da_o = dh * np.tanh(c) * o * (1 - o) * inside[3]
         dc = dc + dh * o * (1 - np.tanh(c) ** 2) + da_o * p_o
         di = dc * (g - c_before if self.coupled else g)

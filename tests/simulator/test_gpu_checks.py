@@ -32,7 +32,7 @@ def test_results_are_the_same_to_the_last_bit(dtype, monkeypatch):
 
 
 @test_gpu.PRECISIONS
-@pytest.mark.parametrize("name", ["both", "peephole, limit", "attention"])
+@pytest.mark.parametrize("name", ["both", "peephole, limit", "attention", "zoneout"])
 def test_options_on_tensor_cores(name, precision):
     options = test_gpu.OPTIONS[name] | {"sizes": (3,)}
     gpu_checks.Case([2, 1], 3, dtype="float32", precision=precision, **options).check()

@@ -33,6 +33,8 @@ def both(make, X, y, **fit):
     [
         {"batch_size": 2},
         {"batch_size": 3, "solver": "sgd", "input_dropout": 0.4, "recurrent_dropout": 0.3},
+        {"batch_size": 2, "zoneout_hidden": 0.3, "zoneout_cell": 0.2},
+        {"batch_size": 2, "zoneout_cell": 0.4, "input_dropout": 0.2, "tbptt_steps": 2},
         {"batch_size": 5, "solver": "rmsprop", "early_stopping": True, "validation_fraction": 0.4},
     ],
 )
@@ -106,12 +108,14 @@ def test_many_are_trained_side_by_side(monkeypatch):
         {"learning_rate_init": 1e200, "clip_norm": None, "standardize": False},
         {"solver": "sgd", "random_state": 4, "alpha": 0.1},
         {"hidden_size": 3},
+        {"zoneout_cell": 0.3},
+        {"zoneout_cell": 0.3, "random_state": 5},
     ]
     models = [LSTMRegressor(**SHARED | options | own) for own in grid]
     with pytest.warns(UserWarning, match=r"estimators\[2\]: .*diverged"):
         assert fit_many(models, X, y) == models
-    # The first learns from fewer sequences, the last has another architecture.
-    assert groups == [1, 3, 1]
+    # The first learns from fewer sequences, the last three have other architectures.
+    assert groups == [1, 3, 1, 2]
     for model, own in zip(models, grid, strict=True):
         with warnings.catch_warnings(action="ignore"):
             alone = LSTMRegressor(**SHARED | own, batch_size=3).fit(X, y)

@@ -75,6 +75,12 @@ CASES = {
     "hidden head": ({"head_size": 3, "head_activation": "tanh"}, {}),
     "many inputs": ({"n_inputs": 5}, {}),
     "dropout": ({"hidden_sizes": (3, 2)}, {"dropout": (0.3, 0.4, 0.5)}),
+    "zoneout": ({"hidden_sizes": (3, 2), "zoneout": (0.3, 0.4)}, {}),
+    "zoneout of h, both": ({"direction": "both", "zoneout": (0.5, 0)}, {"dtype": "float32"}),
+    "zoneout of c, all else": (
+        {"zoneout": (0, 0.6), "peephole": True, "limit": 0.7, "learned_state": True},
+        {"dropout": (0.3, 0, 0.5), "per_step": True},
+    ),
 }
 
 
@@ -93,8 +99,9 @@ def test_loss_gradient_and_predictions_are_the_cpus(name):
         assert_equal(gpu.found[1][place], cpu.found[1][place], dtype), key
 
 
-def test_windows_of_longer_sequences():
-    layout = Layout(2, (3, 2), 1, learned_state=True)
+@pytest.mark.parametrize("chances", [(0, 0), (0.3, 0.6)])
+def test_windows_of_longer_sequences(chances):
+    layout = Layout(2, (3, 2), 1, learned_state=True, zoneout=chances)
     gpu, cpu = networks(layout)
     theta, batch = problem(layout, [3, 2])
     state = gpu.first_state(theta, 2)
@@ -105,10 +112,11 @@ def test_windows_of_longer_sequences():
                 array += 0.1 * (k + 1)
         grad = np.empty_like(theta)
         loss = network.loss_and_grad_of_window(
-            theta, batch, grad, state=begin, end=end, d_state=d_state
+            theta, batch, grad, 99, state=begin, end=end, d_state=d_state, first_step=5
         )
         network.found = [loss, grad, *itertools.chain(*end, *d_state)]
         moved = begin.rows(slice(None))
+        network.advance(theta, batch, moved, seed=98, first_step=7)
         network.found += [network.predict(theta, batch, moved), *itertools.chain(*moved)]
     for found, expected in zip(gpu.found, cpu.found, strict=True):
         assert_equal(found, expected)

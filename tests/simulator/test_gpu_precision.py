@@ -31,6 +31,7 @@ CASES = {
     "learned state": {"learned_state": True},
     "many inputs": {"n_inputs": 5},
     "dropout": {"hidden_sizes": (3, 2)},
+    "zoneout": {"zoneout": (0.3, 0.4)},
 }
 
 

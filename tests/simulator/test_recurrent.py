@@ -5,17 +5,34 @@ import pytest
 from naive import Cell
 
 from numba_lstm.cuda import kinds, recurrent
+from numba_lstm.cuda import zoneout as zoning
 from numba_lstm.cuda.device import cuda
 from numba_lstm.cuda.recurrent import Kind, make_backward, make_forward
+from numba_lstm.parameters import Layout
 
 pytestmark = pytest.mark.nojit
 
 
-def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, fused=True, F=2, seed=0):
+def zone(naive, kind, seeds):
+    """Have units of a naive cell stay as they were; return the kernels' arguments for that."""
+    number, first_step, chances = 3, 1000, (0.25, 0.5)
+    seeds = [1] * naive.M if seeds is None else seeds
+    if kind.zoned:
+        naive.zone(seeds, number, first_step, chances)
+    layout = Layout(1, (1,), 1, zoneout=chances)
+    seeds = cuda.to_device(np.array(seeds))
+    return zoning.arguments(layout, np.dtype(kind.dtype), seeds, first_step, number)
+
+
+def run(
+    kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, fused=True, F=2, seed=0,
+    seeds=None,
+):  # fmt: skip
     """Forward and backward pass of both kernels; what they give, and a naive cell."""
     rng = np.random.default_rng(seed)
     dtype, H, B = np.dtype(kind.dtype), kind.H, len(lengths)
     naive = Cell(rng, lengths, M, F, H, kind, reverse, limit, coupled)
+    zoneout = zone(naive, kind, seeds)
     V = F + 1 + H
     first = np.zeros(M * B + 1, np.int64)
     np.cumsum(np.tile(lengths, M), out=first[1:])
@@ -49,7 +66,7 @@ def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, fused=Tr
     grid = (-(-B // kind.NB), M)
     make_forward(kind)[grid, kind.threads](
         *(theta, at, after, after + 3 * H, limit, coupled, xh, F + 1, a, first, B, reverse),
-        *(h_0, c_0, mask, gates, c, y, 1, h_end, 2, c_end),
+        *(h_0, c_0, mask, gates, c, y, 1, h_end, 2, c_end, *zoneout),
     )
     found = {"y": y.copy_to_host()[:, 1:], "h_end": h_end.copy_to_host()[:, 2:]}
     found |= {"c_end": c_end.copy_to_host(), "c": c.copy_to_host(), "gates": gates.copy_to_host()}
@@ -64,7 +81,7 @@ def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, fused=Tr
     make_backward(kind)[grid, kind.threads](
         *(theta, offset + (F + 1) * 4 * H, after, after + 3 * H, limit, coupled),
         *(first, B, reverse, c_0, mask, gates, c, dy, 0),
-        *(d_end, H, dh, dc, dh_0, dc_0, d_peephole),
+        *(d_end, H, dh, dc, dh_0, dc_0, d_peephole, *zoneout),
     )
     for name, array in (("da", gates), ("dh_0", dh_0), ("dc_0", dc_0), ("dp", d_peephole)):
         found[name] = array.copy_to_host()
@@ -90,6 +107,13 @@ CASES = [
     (Kind("float64", 3, 3, 2, keeps=True, varied=True), [2], {"coupled": True}),
     (Kind("float32", 9, 3, 4, keeps=True, every_step=True), [2, 1], {}),
     (Kind("float32", 8, 0, 1), [2], {"fused": False}),
+    (
+        Kind("float64", 3, 3, 4, True, True, True, False, True, True, True, True, zoned=True),
+        [3, 2],
+        {"limit": 0.6, "seeds": [2**40 + 5], "reverse": True},
+    ),
+    (Kind("float64", 5, 3, 2, keeps=True, zoned=True), [3, 1, 0], {"seeds": [7, 0], "M": 2}),
+    (Kind("float32", 3, 0, 1, every_step=True, zoned=True), [3], {"fused": False}),
 ]
 
 

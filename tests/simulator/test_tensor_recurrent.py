@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from rounded import RoundedCell
+from test_recurrent import zone
 
 from numba_lstm.cuda import tensor_backward, tensor_forward, tensor_packing
 from numba_lstm.cuda.device import cuda
@@ -29,7 +30,7 @@ def packed_of(kind, division, theta, at):
     return packed
 
 
-def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, F=2, seed=0):
+def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, F=2, seed=0, seeds=None):
     """Forward and backward pass of both kernels; what they give, and a naive cell."""
     rng = np.random.default_rng(seed)
     H, B, fused = kind.H, len(lengths), kind.X > 0
@@ -37,6 +38,7 @@ def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, F=2, see
         *(kind.precision, 0 if fused else F + 1, rng),
         *(lengths, M, F, H, kind, reverse, limit, coupled),
     )
+    zoneout = zone(naive, kind, seeds)
     V, offset = F + 1 + H, 3  # of W in theta, among other weights
     first = np.append(0, np.cumsum(np.tile(lengths, M))).astype(np.int64)
     S, after = first[-1], offset + V * 4 * H
@@ -61,7 +63,7 @@ def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, F=2, see
     packed = packed_of(kind, forward_division(kind), theta, offset if fused else W_h)
     make_forward(kind)[grid, kind.threads](
         *(packed, theta, after, after + 3 * H, limit, coupled, xh, F + 1, a, first, B, reverse),
-        *(h_0, c_0, mask, gates, c, y, 1, h_end, 2, c_end),
+        *(h_0, c_0, mask, gates, c, y, 1, h_end, 2, c_end, *zoneout),
     )
     found = {"y": y.copy_to_host()[:, 1:], "h_end": h_end.copy_to_host()[:, 2:]}
     found |= {"c_end": c_end.copy_to_host(), "c": c.copy_to_host()}
@@ -77,7 +79,7 @@ def run(kind, lengths, M=1, reverse=False, limit=np.inf, coupled=False, F=2, see
     make_backward(kind)[grid, kind.threads](
         *(packed, theta, after, after + 3 * H, limit, coupled),
         *(first, B, reverse, c_0, mask, gates, c, dy, 0),
-        *(device(d_end), H, dh, dc, dh_0, dc_0, d_peephole),
+        *(device(d_end), H, dh, dc, dh_0, dc_0, d_peephole, *zoneout),
     )
     for name, array in (("da", gates), ("dh_0", dh_0), ("dc_0", dc_0), ("dp", d_peephole)):
         found[name] = array.copy_to_host()
@@ -102,6 +104,8 @@ CASES = [
     (EVERYTHING._replace(NB=4), [1, 3, 2], {"limit": 0.6}),
     (Kind("float32", 5, 3, 8, keeps=True, varied=True), [2], {"coupled": True}),
     (Kind("float32", 8, 3, 8, every_step=True), [2, 3, 0], {}),
+    (EVERYTHING._replace(NB=4, zoned=True), [1, 3, 2], {"seeds": [2**40 + 5], "reverse": True}),
+    (Kind("float32", 8, 3, 8, keeps=True, zoned=True), [3, 1, 0], {"seeds": [7, 0], "M": 2}),
 ]
 
 # Sums are made in float32, and in another order: what is rounded after them may be rounded to
@@ -155,6 +159,7 @@ def test_the_naive_gradient_is_that_of_differences(coupled):
     rng = np.random.default_rng(1)
     kind = EVERYTHING._replace(H=3, dtype="float64")
     naive = RoundedCell(None, 0, rng, [3, 0, 2], 2, 2, 3, kind, True, 0.6, coupled)
+    zone(naive, kind._replace(zoned=coupled), [5, 0])
     for name, gradient in naive.backward().items():
         np.testing.assert_allclose(gradient, naive.difference(name), rtol=1e-6, atol=1e-8)
 
