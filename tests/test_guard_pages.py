@@ -12,7 +12,7 @@ SCRIPT = """
 import ctypes, mmap, sys
 import numpy as np
 from numba_lstm._jit import kernel
-from numba_lstm.cpu import gates, matmul
+from numba_lstm.cpu import gates, matmul, transposed
 from numba_lstm.cpu.linking import link
 from numba_lstm.memory import view
 
@@ -43,7 +43,7 @@ def products(A, B, C, packed, back, D, scratch):
     matmul.product(A, 0, K, packed, C, 0, n, True)
     matmul.pack_transposed(B, back, 0, K)
     matmul.product(C, 0, N, back, A, 0, n, False)
-    matmul.add_transposed_product(A, 0, C, 0, n, D, 0, 1, view(scratch))
+    transposed.add_transposed_product(A, 0, C, 0, n, D, 0, 1, view(scratch))
 
 
 @kernel
@@ -59,12 +59,13 @@ if sys.argv[1] == "beyond":  # the guard must work
     placed(np.ones(4), True).ctypes.data_as(ctypes.POINTER(ctypes.c_double))[4]
 for dtype in (np.float32, np.float64):
     link(np.dtype(dtype), {"plain", "train"})
-    for n in (1, 3, 4, 5, 8, 9, 13):
-        for K, N in ((1, 1), (3, 2), (5, 16), (7, 17), (33, 37), (130, 257)):
+    for n in (1, 3, 4, 5, 8, 9, 13, 770):
+        sizes = (1, 1), (3, 2), (5, 16), (7, 17), (33, 37), (130, 257)
+        for K, N in sizes if n < 100 else ((130, 1030),):
             shapes = (n, K), (K, N), (n, N), (K, N), (N, K), (K, N)
             for at_end in (True, False):
                 arrays = [placed(rng.standard_normal(s).astype(dtype), at_end) for s in shapes]
-                size = matmul.scratch_size(K, N, arrays[0].itemsize)
+                size = transposed.scratch_size(K, N, arrays[0].itemsize, 1)
                 products(*arrays, placed(np.empty(max(size, 1), dtype), at_end))
         for H in (1, 2, 7, 8, 15, 16, 17, 37):
             for at_end in (True, False):

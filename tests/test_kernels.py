@@ -12,7 +12,7 @@ from numba_lstm import _jit, activations, losses
 from numba_lstm._jit import kernel
 from numba_lstm._llvm import BITS
 from numba_lstm.cpu import gates as gate_loops
-from numba_lstm.cpu import matmul
+from numba_lstm.cpu import matmul, transposed
 from numba_lstm.cpu.linking import link
 from numba_lstm.cpu.simd import MAX_ROWS
 from numba_lstm.loads import lanes, load, store
@@ -144,6 +144,7 @@ SIZES = [
     (100, 13, 33),
     (250, 9, 64),
     (131, 300, 1029),
+    (130, 800, 1030),  # a gradient that is held in panels
     (450, 21, 700),  # weights that do not fit a second-level cache
 ]
 
@@ -167,12 +168,12 @@ def product(A, a, K, packed_B, C, c, n, add):
 @kernel
 def add_transposed_product(A, B, n, C, task, n_tasks, scratch):
     A, B, C, scratch = view((A, B, C, scratch))
-    matmul.add_transposed_product(A, 0, B, 0, n, C, task, n_tasks, scratch)
+    transposed.add_transposed_product(A, 0, B, 0, n, C, task, n_tasks, scratch)
 
 
 @kernel
 def fill_share(C, task, n_tasks):
-    matmul.fill_share(view(C), task, n_tasks)
+    transposed.fill_share(view(C), task, n_tasks)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -206,10 +207,17 @@ def test_products(K, M, N, dtype):
     np.testing.assert_array_equal(other, packed)
 
     D, E = np.zeros((K, N), dtype), rng.standard_normal((M + 3, N)).astype(dtype)
-    scratch = np.empty(matmul.scratch_size(K, N, np.dtype(dtype).itemsize), dtype)
+    scratch = np.empty(transposed.scratch_size(K, N, np.dtype(dtype).itemsize, 1), dtype)
     add_transposed_product(A, E, M, D, 0, 1, scratch)
     exact = A[:M, :K].astype(np.float64).T @ E[:M].astype(np.float64)
     np.testing.assert_allclose(D, exact, atol=20 * tolerance)
+
+    # It is the same, bit for bit, where there is no room to hold it.
+    if scratch.size:
+        less = np.zeros_like(D)
+        size = min(scratch.size, transposed.scratch_size(K, 512, np.dtype(dtype).itemsize, 1))
+        add_transposed_product(A, E, M, less, 0, 1, scratch[:size])
+        np.testing.assert_array_equal(less, D)
 
     # Shares of it cover it, do not overlap, and have the same numbers, bit for bit.
     for n_tasks in (2, 3, 7):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_lstm.cpu.linking import link
-from numba_lstm.cpu.matmul import scratch_size
 from numba_lstm.cpu.table import EXTRA, POOLING, CellColumns, HeadColumns
+from numba_lstm.cpu.transposed import scratch_size
 from numba_lstm.parameters import Layout
 
 # Rows between those of two blocks in a prediction's buffers. As neighbours they cost 3 %
@@ -298,7 +298,7 @@ def _head_columns(room, layout, dtype, needs, B, Q, rows, n_tasks, out, d_out, p
     sizes += [(c.hidden_size, c.output_size) for c in layout.cells if layout.proj_size]
     sizes += [(c.hidden_size, c.hidden_size) for c in layout.cells if layout.decays]
     sizes += [(K, seen), (width, width), (width, M)]
-    scratch = max(scratch_size(*size, dtype.itemsize) for size in sizes)
+    scratch = max(scratch_size(*size, dtype.itemsize, n_tasks) for size in sizes)
     is_small = layout.size * dtype.itemsize <= OWN_BYTES
     return HeadColumns(
         rows=out,

@@ -6,7 +6,7 @@ import numpy as np
 
 from numba_lstm._jit import helper
 from numba_lstm.cpu.linking import linked
-from numba_lstm.cpu.matmul import add_transposed_product, fill_share, fill_zeros
+from numba_lstm.cpu.matmul import fill_zeros
 from numba_lstm.cpu.pooling import ATTENTION
 from numba_lstm.cpu.table import (
     B_D,
@@ -20,6 +20,7 @@ from numba_lstm.cpu.table import (
     cell_part,
     n_cells,
 )
+from numba_lstm.cpu.transposed import add_transposed_product, fill_share
 from numba_lstm.memory import matrix
 
 

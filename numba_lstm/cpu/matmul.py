@@ -1,4 +1,4 @@
-"""Matrix products out of the microkernel's tiles: C = A B, C += A B and C += A^T B.
+"""Matrix products out of the microkernel's tiles: C = A B and C += A B.
 
 B is read in panels, two vectors wide. A weight matrix, which is used again at
 every time step, is packed once per call so that each of its panels is contiguous.
@@ -7,8 +7,6 @@ cliff, and nothing is padded.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import config
@@ -31,10 +29,9 @@ _row = make_row(_PANELS)
 # What becomes of C. Numba would compile a function once more for a literal True.
 SET, ADD = np.bool_(False), np.bool_(True)
 
-# Rows that one pass of a transposed product takes: at two vectors of 64 bytes a row they
-# fill half of a 48 KB first-level cache. And the columns of A, in float32, that it copies
-# together: up to half of a second-level cache of 1 MB.
-_DEPTH, _BREADTH = 192, 768
+# Rows of B that are taken at a time from afar, as of a transposed product: at two vectors of 64
+# bytes a row they fill half of a 48 KB first-level cache.
+DEPTH = 192
 
 # Weights of more bytes lie beyond a second-level cache, as a rule.
 _FAR = 2**20
@@ -64,7 +61,7 @@ def share_of(n_columns, itemsize, task, n_tasks):
 
 
 @helper
-def _column_of_tiles(
+def column_of_tiles(
     zero, a, a_row, a_col, b, b_row, K, c, c_row, M, width, add, size, ahead, stride
 ):
     """One panel of C from the addresses a, b, c; strides in elements of ``size`` bytes.
@@ -113,7 +110,7 @@ def _product(A, a, K, packed_B, C, first, n, add):
         width = min(whole, N - j)
         b_j, c_j = address(packed_B) + j * K_B * size, c_n + j * size
         if not far:
-            _column_of_tiles(
+            column_of_tiles(
                 *(zero, a_n, a_row, one, b_j, width, K, c_j, N, n, width, add, size),
                 *(b_j, np.int64(0)),
             )
@@ -130,154 +127,16 @@ def _column_from_afar(zero, a, a_row, b, K, c, c_row, M, width, add, size, behin
     tiles; meanwhile the next part is fetched. On a Xeon 32 rows times 640 by 2048 weights reach
     0.97 instead of 0.80 of what a tile does.
     """
-    parts, one = max((K + _DEPTH - 1) // _DEPTH, 1), np.int64(1)
+    parts, one = max((K + DEPTH - 1) // DEPTH, 1), np.int64(1)
     stride = 2 * (BITS // 8) // max(M // MAX_ROWS, 1)
     for part in range(parts):
         k, k_end = K * part // parts, K * (part + 1) // parts
         ahead = b + k_end * width * size if k_end < K else behind
         adds = add or part > 0
-        _column_of_tiles(
+        column_of_tiles(
             *(zero, a + k * size, a_row, one, b + k * width * size, width, k_end - k),
             *(c, c_row, M, width, adds, size, ahead, stride),
         )
-
-
-def scratch_size(M, N, itemsize):
-    """Elements of the scratch that a transposed product of M by N needs; 0 for narrow ones."""
-    if M < 128 or N * itemsize < 2048:
-        return 0
-    return _DEPTH * (2 * (BITS // 8) + _BREADTH * 4) // itemsize
-
-
-_scratch_size = helper(scratch_size)
-
-
-@helper
-def _is_copied(M, N, itemsize, n_tasks):
-    """Whether a task copies together what it reads: it has several panels, or long ones."""
-    return _scratch_size(M, N, itemsize) > 0 and (n_tasks == 1 or N * itemsize >= 4096)
-
-
-class _Tiles(NamedTuple):
-    """A task's tiles of a matrix, which are counted down one panel, then down the next."""
-
-    first: int  # and ``last`` is one past the last
-    last: int
-    height: int  # rows
-    in_panel: int
-
-
-@helper
-def tiles_of(M, N, itemsize, task, n_tasks):
-    """Tiles of a matrix (M, N) that are one task's.
-
-    What a product reads for a wide matrix it copies for a panel at a time, so its tiles are whole
-    panels. But a narrow one has few panels: two tasks would have three and two of those of 37
-    units.
-    """
-    height = M if _is_copied(M, N, itemsize, n_tasks) else np.int64(MAX_ROWS)
-    whole, in_panel = panel_width(itemsize), (M + height - 1) // height
-    total = (N + whole - 1) // whole * in_panel
-    return _Tiles(total * task // n_tasks, total * (task + 1) // n_tasks, height, in_panel)
-
-
-@helper
-def panels_of(tiles):
-    """Panels in which there are some of a task's tiles: the first, and one past the last."""
-    return tiles.first // tiles.in_panel, (tiles.last + tiles.in_panel - 1) // tiles.in_panel
-
-
-@helper
-def rows_of(tiles, panel, M):
-    """Rows of a panel in a task's tiles: the first, and one past the last."""
-    first, last = tiles.first - panel * tiles.in_panel, tiles.last - panel * tiles.in_panel
-    return max(first, 0) * tiles.height, min(min(last, tiles.in_panel) * tiles.height, M)
-
-
-@helper
-def fill_share(C, task, n_tasks):
-    """Set a task's tiles of C to zero."""
-    (M, N), whole = C.shape, panel_width(C.itemsize)
-    tiles = tiles_of(M, N, C.itemsize, task, n_tasks)
-    for panel in range(*panels_of(tiles)):
-        begin, end = rows_of(tiles, panel, M)
-        fill_zeros(C, begin, end - begin, panel * whole, min((panel + 1) * whole, N))
-
-
-def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
-    """Add A[a_0:a_0+n, :M]^T B[b_0:b_0+n] to a task's tiles of C.
-
-    A (., M or more), B (., N), C (M, N); ``space`` holds :func:`scratch_size` elements.
-    """
-    M, N, size, a_row = C.shape[0], B.shape[1], C.itemsize, A.shape[1]
-    zero, one, nothing = type(C[0, 0])(0), np.int64(1), np.int64(0)
-    whole = panel_width(size)
-    tiles = tiles_of(M, N, size, task, n_tasks)
-    first, last = panels_of(tiles)
-    # What is used again for many tiles is first copied together. It pays for wide matrices
-    # only, whose rows probably all fall into the same few sets of the first-level cache.
-    copied = _is_copied(M, N, size, n_tasks)
-    breadth = _BREADTH * 4 // size if copied else M
-    b, a = address(space), address(space) + _DEPTH * whole * size
-    for k in range(0, n, _DEPTH):
-        depth = min(_DEPTH, n - k)
-        for m in range(0, M, breadth):
-            m_end = min(m + breadth, M)
-            if copied:
-                _copy_tiles(A, a_0 + k, depth, m, m_end, space, _DEPTH * whole)
-            for panel in range(first, last):
-                j = panel * whole
-                width = min(whole, N - j)
-                if not copied:
-                    begin, end = rows_of(tiles, panel, M)
-                    a_k = address(A) + ((a_0 + k) * a_row + begin) * size
-                    b_k = address(B) + ((b_0 + k) * N + j) * size
-                    c_j = address(C) + (begin * N + j) * size
-                    _column_of_tiles(
-                        *(zero, a_k, one, a_row, b_k, N, depth, c_j, N, end - begin),
-                        *(width, ADD, size, b_k, nothing),
-                    )
-                    continue
-                c_j = address(C) + (m * N + j) * size
-                _copy_panels(B, b_0 + k, depth, j, j + width, space, 0, whole)
-                for tile in range((m_end - m + MAX_ROWS - 1) // MAX_ROWS):
-                    i = tile * MAX_ROWS
-                    a_i, c_i = a + i * depth * size, c_j + i * N * size
-                    rows = min(MAX_ROWS, m_end - m - i)
-                    _column_of_tiles(
-                        *(zero, a_i, one, rows, b, width, depth, c_i, N, rows),
-                        *(width, ADD, size, b, nothing),
-                    )
-
-
-@helper
-def _copy_panels(B, k, depth, first, last, panels, begin, whole):
-    """Copy B[k:k+depth, first:last] to ``begin``, in panels of ``whole`` columns."""
-    N, L = B.shape[1], lanes(B)
-    for j in range(first, last, whole):
-        width, q = min(whole, last - j), begin + (j - first) * depth
-        for row in range(depth):
-            for column in range(0, width, L):
-                n = width - column
-                value = load(B, (k + row) * N + j + column, n)
-                store(value, panels, q + row * width + column, n)
-
-
-@helper
-def _copy_tiles(A, k, depth, first, last, tiles, begin):
-    """Copy A[k:k+depth, first:last] to ``begin``, in tiles of ``MAX_ROWS`` columns.
-
-    Row by row, as the processor then fetches ahead: tile by tile it took twice as long.
-    """
-    M, L = A.shape[1], lanes(A)
-    for row in range(depth):
-        for m in range(first, last, MAX_ROWS):
-            width = min(np.int64(MAX_ROWS), last - m)
-            place = begin + (m - first) * depth + row * width
-            for column in range(0, width, L):
-                n = width - column
-                value = load(A, (k + row) * M + m + column, n)
-                store(value, tiles, place + column, n)
 
 
 def _pack(W, packed, first, last):
@@ -315,15 +174,6 @@ def _product_numpy(A, a, K, packed_B, C, first, n, add):
         C[first + row] = product + (C[first + row] if add else 0)
 
 
-def _add_transposed_product_numpy(A, a_0, B, b_0, n, C, task, n_tasks, space):
-    (M, N), whole = C.shape, panel_width(C.itemsize)
-    tiles = tiles_of(M, N, C.itemsize, task, n_tasks)
-    for panel in range(*panels_of(tiles)):
-        rows = slice(*rows_of(tiles, panel, M))
-        columns = slice(panel * whole, (panel + 1) * whole)
-        C[rows, columns] += A[a_0 : a_0 + n, rows].T @ B[b_0 : b_0 + n, columns]
-
-
 def _pack_numpy(W, packed, first, last):
     if last > first:
         packed.reshape(W.shape)[:, first:last] = W[:, first:last]
@@ -335,9 +185,8 @@ def _pack_transposed_numpy(W, packed, first, last):
 
 # The tile exists in compiled code only: without the JIT, NumPy stands in.
 if config.DISABLE_JIT:
-    product, add_transposed_product = _product_numpy, _add_transposed_product_numpy
+    product = _product_numpy
     pack, pack_transposed = _pack_numpy, _pack_transposed_numpy
 else:
     product = linked()(_product)
-    add_transposed_product = linked("train")(_add_transposed_product)
     pack, pack_transposed = helper(_pack), helper(_pack_transposed)

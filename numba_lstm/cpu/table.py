@@ -217,7 +217,7 @@ class HeadColumns(NamedTuple):
     extra_b_1 : matrix (n_tasks, M)
         For each block of a wave the gradient of b_1.
     scratch : matrix
-        Room for products, a row for each task: see matmul.scratch_size.
+        Room for products, a row for each task: see transposed.scratch_size.
     own : matrix (n_tasks, P)
         For each block of a wave the gradient of all P weights, if these are few.
     pooling : int
