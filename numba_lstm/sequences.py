@@ -185,6 +185,11 @@ class Sequences:
             decay = decay[rows + np.arange(len(rows))]
         return Batch(values, starts, lengths, decay=decay)
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether a batch reads the data where they lie."""
+        return self._rows is not None
+
     def _are_bytes_of(self, values):
         """Whether rows of ``values`` lie one behind another, in the dtype of the data."""
         return values.flags.c_contiguous and values.dtype == self.dtype

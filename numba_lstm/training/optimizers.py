@@ -24,6 +24,22 @@ def gradient_norm(grad):
 
 
 @helper
+def _scale(grad, most):
+    """What a gradient is multiplied by, so that its norm is ``most`` at most.
+
+    NaN if the norm is not finite.
+    """
+    norm = gradient_norm(grad)
+    if not math.isfinite(norm):
+        return math.nan
+    return most / norm if norm > most else 1.0
+
+
+# Each of these looks at the gradient itself, and returns whether it is finite: between two
+# batches, with cold caches, a call of one more kernel would take some microseconds.
+
+
+@helper
 def adam_rates(lr, step, beta_1, beta_2):
     """Learning rate of a step, and factor of the mean square, as both began with zeros."""
     return lr / (1.0 - beta_1**step), 1.0 / (1.0 - beta_2**step)
@@ -58,8 +74,11 @@ def rmsprop_weight(theta, g, v, shrink, rate, rho, eps):
 
 
 @kernel
-def _adam(theta, grad, m, v, mask, lr, decay, scale, step, beta_1, beta_2, epsilon):
-    before = flush_subnormals()
+def _adam(theta, grad, m, v, mask, lr, decay, most, step, beta_1, beta_2, epsilon):
+    before, scale = flush_subnormals(), _scale(grad, most)
+    if math.isnan(scale):
+        restore_subnormals(before)
+        return False
     T = type(theta[0])
     b1, b2, eps = T(beta_1), T(beta_2), T(epsilon)
     rate, correction = adam_rates(lr, step, beta_1, beta_2)
@@ -71,11 +90,15 @@ def _adam(theta, grad, m, v, mask, lr, decay, scale, step, beta_1, beta_2, epsil
             *(rate, correction, b1, b2, eps),
         )
     restore_subnormals(before)
+    return True
 
 
 @kernel
-def _sgd(theta, grad, velocity, mask, lr, decay, scale, momentum, nesterov):
-    before = flush_subnormals()
+def _sgd(theta, grad, velocity, mask, lr, decay, most, momentum, nesterov):
+    before, scale = flush_subnormals(), _scale(grad, most)
+    if math.isnan(scale):
+        restore_subnormals(before)
+        return False
     T = type(theta[0])
     mu, rate, shrink, scale = T(momentum), T(lr), T(lr * decay), T(scale)
     for j in range(theta.size):
@@ -83,11 +106,15 @@ def _sgd(theta, grad, velocity, mask, lr, decay, scale, momentum, nesterov):
             theta[j], scale * grad[j], velocity[j], shrink * mask[j], rate, mu, nesterov
         )
     restore_subnormals(before)
+    return True
 
 
 @kernel
-def _rmsprop(theta, grad, v, mask, lr, decay, scale, epsilon):
-    before = flush_subnormals()
+def _rmsprop(theta, grad, v, mask, lr, decay, most, epsilon):
+    before, scale = flush_subnormals(), _scale(grad, most)
+    if math.isnan(scale):
+        restore_subnormals(before)
+        return False
     T = type(theta[0])
     rho, eps = T(RHO), T(epsilon)
     rate, shrink, scale = T(lr), T(lr * decay), T(scale)
@@ -96,6 +123,7 @@ def _rmsprop(theta, grad, v, mask, lr, decay, scale, epsilon):
             theta[j], scale * grad[j], v[j], shrink * mask[j], rate, rho, eps
         )
     restore_subnormals(before)
+    return True
 
 
 class SolverSettings(NamedTuple):
@@ -169,21 +197,17 @@ class Optimizer:
         bool
             False, with nothing changed, if the gradient is not finite.
         """
-        settings = self.settings
-        norm = gradient_norm(grad)
-        if not math.isfinite(norm):
-            return False
-        clip = settings.clip_norm
-        scale = clip / norm if clip is not None and norm > clip else 1.0
-        self.n_steps += 1
-        shared = (self.decay_mask, float(learning_rate), float(settings.alpha), scale)
+        settings, n_steps = self.settings, self.n_steps + 1
+        most = math.inf if settings.clip_norm is None else float(settings.clip_norm)
+        shared = (self.decay_mask, float(learning_rate), float(settings.alpha), most)
         if settings.solver == "adam":
             constants = (float(settings.beta_1), float(settings.beta_2), float(settings.epsilon))
             moments = (self.first_moment, self.second_moment)
-            _adam(theta, grad, *moments, *shared, self.n_steps, *constants)
+            moved = _adam(theta, grad, *moments, *shared, n_steps, *constants)
         elif settings.solver == "sgd":
             momentum, nesterov = float(settings.momentum), bool(settings.nesterovs_momentum)
-            _sgd(theta, grad, self.first_moment, *shared, momentum, nesterov)
+            moved = _sgd(theta, grad, self.first_moment, *shared, momentum, nesterov)
         else:
-            _rmsprop(theta, grad, self.second_moment, *shared, float(settings.epsilon))
-        return True
+            moved = _rmsprop(theta, grad, self.second_moment, *shared, float(settings.epsilon))
+        self.n_steps += bool(moved)
+        return bool(moved)
