@@ -127,6 +127,18 @@ def all_losses(
     loss_rows(kind, parameter, out, y, weight, d_out, row_loss, 0, out.shape[0])
 
 
+@kernel
+def sum_of_losses(row_loss):
+    """Sum of the losses of outputs, in float64.
+
+    NumPy's takes 2 us, and up to 20 between two batches, with cold caches.
+    """
+    total, row_loss = 0.0, view(row_loss)
+    for q in range(row_loss.size):
+        total += np.float64(row_loss[q])
+    return total
+
+
 def null_output(
     kind: int, parameter: float, y: np.ndarray, weight: np.ndarray, n_outputs: int
 ) -> np.ndarray:

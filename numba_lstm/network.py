@@ -23,6 +23,7 @@ from numba_lstm.cpu.pace import Pace, paces
 from numba_lstm.cpu.plan import packed_rows, plan
 from numba_lstm.cpu.table import CELL, HEAD, part_of_cell
 from numba_lstm.cpu.workspace import KEPT_BYTES, Buffers
+from numba_lstm.losses import sum_of_losses
 from numba_lstm.memory import matrix
 from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Batch
@@ -150,7 +151,7 @@ class Network(BaseNetwork):
             step.put(batch)
             run = functools.partial(step.again.run, batch.values)
             self._run_paced(run, step.n_tasks, step.n_steps)
-            return float(np.add.reduce(step.row_loss, dtype=np.float64))
+            return float(sum_of_losses(step.row_loss))
         # The kernels' code is chosen by dtypes alone: anything else must not reach it.
         y = np.ascontiguousarray(batch.y, self.dtype)
         weight = np.ascontiguousarray(batch.weight, self.dtype)
@@ -196,7 +197,7 @@ class Network(BaseNetwork):
             for k in range(len(self.layout.cells)):  # which are not what they began with
                 for key in ("h_0", "c_0"):
                     grad[self.layout.places[k, key]] = 0
-        return float(np.add.reduce(row_loss, dtype=np.float64))
+        return float(sum_of_losses(row_loss))
 
     def predict(self, theta: np.ndarray, batch: Batch, state: State | None = None) -> np.ndarray:
         """Outputs (Q, K) of a batch; see :meth:`BaseNetwork.predict`."""

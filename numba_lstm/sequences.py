@@ -231,11 +231,17 @@ class Sequences:
             return np.asarray(data).reshape(-1, self.n_inputs)
         return None
 
-    def by_length(self, index: np.ndarray) -> np.ndarray:
-        """Return ``index`` in order of falling length, ties as they stand."""
+    def by_length(self, index: np.ndarray, size: int | None = None) -> np.ndarray:
+        """Return ``index`` in order of falling length, ties as they stand.
+
+        With ``size`` each so many of them are ordered by themselves.
+        """
         if not isinstance(self.data, list):
             return index
-        return index[np.argsort(-self.lengths[index], kind="stable")]
+        shorter = -self.lengths[index]
+        if size is None or size >= len(index):
+            return index[np.argsort(shorter, kind="stable")]
+        return index[np.lexsort((shorter, np.arange(len(index)) // size))]
 
     def parts(
         self, index: np.ndarray | None = None, max_steps: int | None = None

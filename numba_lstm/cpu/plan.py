@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numba_lstm._jit import kernel
 from numba_lstm.parameters import Layout
 
 # Sequences of a block, at most, up to _SMALL hidden units and (twice as many) above: enough
@@ -66,18 +67,37 @@ def plan(
     """
     if lengths[0] == lengths[-1]:
         return _plan_of_equals(len(lengths), int(lengths[0]), layout, itemsize, n_threads, keeps)
-    ends = np.zeros(len(lengths) + 1, np.int64)
-    lengths.cumsum(out=ends[1:])
-    # Blocks of as many time steps, rather than of as many sequences; and of a little fewer
-    # where the sequences are long: each step of a block takes as long as _STEP_ROWS more.
-    S = int(ends[-1])
+    ends, S = np.empty(len(lengths) + 1, np.int64), int(lengths.sum())
     n_blocks = _n_blocks(len(lengths), -(-S // len(lengths)), layout, itemsize, keeps)
-    work = (lengths * (1 + _STEP_ROWS * n_blocks / S * lengths)).cumsum()
     blocks = np.empty(n_blocks + 1, np.int64)
-    blocks[0], blocks[-1] = 0, len(lengths)
-    cuts = np.arange(1, n_blocks) / n_blocks
-    blocks[1:-1] = 1 + work.searchsorted(cuts * work[-1])
+    cut(lengths, ends, blocks)
     return _with_waves(ends, blocks, layout, itemsize, n_threads)
+
+
+@kernel
+def cut(lengths, ends, blocks):
+    """Fill ``ends`` and ``blocks`` of a plan.
+
+    In blocks of as many time steps, rather than of as many sequences; and of a little fewer where
+    the sequences are long: each step of a block takes as long as ``_STEP_ROWS`` more. NumPy's
+    functions took 25 us for that, between two batches, with cold caches.
+    """
+    B, n_blocks = lengths.size, blocks.size - 1
+    ends[0] = 0
+    for i in range(B):
+        ends[i + 1] = ends[i] + lengths[i]
+    more, total = _STEP_ROWS * n_blocks / max(ends[B], 1), 0.0
+    for i in range(B):
+        total += lengths[i] * (1 + more * lengths[i])
+    block, work = 0, 0.0
+    for i in range(B):
+        while block < n_blocks and work >= block / n_blocks * total:
+            blocks[block] = i
+            block += 1
+        work += lengths[i] * (1 + more * lengths[i])
+    while block <= n_blocks:
+        blocks[block] = B
+        block += 1
 
 
 @functools.lru_cache(maxsize=8)
