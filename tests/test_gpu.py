@@ -116,6 +116,7 @@ def test_results_are_the_same_to_the_last_bit(checks, H, dtype, monkeypatch):
         {"batch_size": 32, "hidden_size": 64},
         {"batch_size": 50, "hidden_size": 37, "solver": "sgd", "bidirectional": True},
         {"batch_size": 20, "hidden_size": 16, "num_layers": 2, "dropout": 0.3},
+        {"batch_size": 20, "hidden_size": 16, "zoneout_hidden": 0.2, "zoneout_cell": 0.4},
     ],
 )
 def test_a_fit_ends_as_on_the_cpu(checks, options):

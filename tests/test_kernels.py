@@ -18,6 +18,7 @@ from numba_lstm.cpu.simd import MAX_ROWS
 from numba_lstm.loads import lanes, load, store
 from numba_lstm.memory import view
 from numba_lstm.parameters import Layout, initialise
+from numba_lstm.training import optimizers
 from numba_lstm.training.optimizers import Optimizer, SolverSettings
 from numba_lstm.training.schedules import Schedule
 
@@ -221,6 +222,7 @@ def test_products(K, M, N, dtype):
 
     # Shares of it cover it, do not overlap, and have the same numbers, bit for bit.
     for n_tasks in (2, 3, 7):
+        scratch = np.empty(transposed.scratch_size(K, N, np.dtype(dtype).itemsize, n_tasks), dtype)
         shares, filled = np.zeros_like(D), np.ones_like(D)
         for task in range(n_tasks):
             share, part = np.zeros_like(D), np.ones_like(D)
@@ -338,12 +340,32 @@ def test_optimisers_are_the_textbook_s(how, clip_norm):
 
 
 @pytest.mark.nojit
-def test_optimiser_refuses_a_gradient_that_is_not_finite():
-    optimizer = Optimizer(np.ones(2), SolverSettings())
+@pytest.mark.parametrize("solver", ["adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_optimisers_refuse_a_gradient_that_is_not_finite(solver, wrong):
+    optimizer = Optimizer(np.ones(2), SolverSettings(solver))
     theta = np.array([1.0, 2.0])
-    assert not optimizer.step(theta, np.array([np.nan, 1.0]), 0.1)
+    assert not optimizer.step(theta, np.array([wrong, 1.0]), 0.1)
     np.testing.assert_array_equal(theta, [1, 2])
+    assert not optimizer.first_moment.any()
+    assert not optimizer.second_moment.any()
     assert optimizer.n_steps == 0
+
+
+def test_an_interrupt_in_a_step_leaves_its_number(monkeypatch):
+    """What Python raises comes once the kernel has moved the weights."""
+    move = optimizers._adam
+
+    def interrupted(*arguments):
+        move(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optimizers, "_adam", interrupted)
+    optimizer, theta = Optimizer(np.ones(2), SolverSettings()), np.ones(2)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(theta, np.ones(2), 0.1)
+    assert theta[0] != 1
+    assert optimizer.n_steps == 1
 
 
 @pytest.mark.nojit

@@ -94,7 +94,8 @@ def fill_share(C, task, n_tasks):
 def _add_transposed_product(A, a_0, B, b_0, n, C, task, n_tasks, space):
     """Add A[a_0:a_0+n, :M]^T B[b_0:b_0+n] to a task's tiles of C.
 
-    A (., M or more), B (., N), C (M, N); ``space`` holds :func:`scratch_size` elements.
+    A (., M or more), B (., N), C (M, N); ``space`` holds :func:`scratch_size` elements, for so
+    many tasks or for more.
     """
     M, N, size, a_row = C.shape[0], B.shape[1], C.itemsize, A.shape[1]
     zero, one, nothing = type(C[0, 0])(0), np.int64(1), np.int64(0)

@@ -48,7 +48,10 @@ class Buffers:
         owner, has, work = held.get(needs, (None, (), None))
         if owner != self._key or any(a < b for a, b in zip(has, sizes, strict=True)):
             if varies:
-                sizes = tuple(size + size // 4 for size in sizes)
+                # But for the tasks: of more of them each has less room to multiply in.
+                sizes = (*(size + size // 4 for size in sizes[:3]), n_tasks)
+                if owner == self._key:
+                    sizes = tuple(map(max, sizes, has))
             work = allocate(*self._key, needs, *sizes)
             if not shared or work.memory.nbytes <= KEPT_BYTES:
                 held[needs] = self._key, sizes, work

@@ -10,6 +10,7 @@ import numpy as np
 from numba_lstm.cuda.products import column_sums, column_sums_workspace, gram, gram_workspace
 from numba_lstm.cuda.rows import share_of
 from numba_lstm.cuda.workspace import Workspace
+from numba_lstm.cuda.zoneout import chances_of
 from numba_lstm.parameters import Layout
 
 
@@ -86,6 +87,8 @@ class Frame:
         Limit of the pre-activations, and whether the gates are coupled.
     zoned : bool
         Whether some units stay as they were.
+    chances : tuple
+        With what probabilities: see zoneout.py.
     """
 
     def __init__(
@@ -108,7 +111,7 @@ class Frame:
         self.peephole = layout.peephole
         self.varied = layout.peephole or layout.coupled or layout.limit < math.inf
         self.variant = self.dtype.type(layout.limit), layout.coupled
-        self.zoned = any(layout.zoneout)
+        self.zoned, self.chances = any(layout.zoneout), chances_of(layout, self.dtype)
 
     def cells(self, layer):
         """Numbers and cells of a layer's directions."""

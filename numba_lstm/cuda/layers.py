@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba_lstm.cuda import pooling, rows, tensor_backward, tensor_forward, zoneout
+from numba_lstm.cuda import pooling, rows, tensor_backward, tensor_forward
 from numba_lstm.cuda.device import multiprocessors
 from numba_lstm.cuda.frame import Frame
 from numba_lstm.cuda.kinds import Kind, is_fused, sequences_of_block
@@ -108,7 +108,7 @@ class Layers(Frame):
     def _zoneout(self, batch, k):
         """The last arguments of the recurrence's kernels."""
         seeds = batch.seeds if self.zoned else batch.first
-        return zoneout.arguments(self.layout, self.dtype, seeds, batch.first_step, k)
+        return seeds, batch.first_step, k, *self.chances
 
     def _split(self, batch, layer, d_rows):
         """Gradient of what each direction wrote, from that of a layer's outputs."""

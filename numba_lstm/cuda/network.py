@@ -164,7 +164,9 @@ class CudaNetwork(BaseNetwork):
         )
         return DeviceBatch(
             *(_device(values), _device(first[:-1]), _device(first), *bounds),
-            *(1, len(lengths), S, S, y, weight, _device(np.array([seed], np.int64)), first_step),
+            *(1, len(lengths), S, S, y, weight),
+            seeds=_device(np.array([seed], np.int64)) if any(self.layout.zoneout) else None,
+            first_step=first_step,
         )
 
     def _upload_masks(self, B, seed):

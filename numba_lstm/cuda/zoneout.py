@@ -9,6 +9,7 @@ from numba import types
 
 from numba_lstm.cuda.device import device_function
 from numba_lstm.draws import bound_of, sequence_key, step_key
+from numba_lstm.parameters import Layout
 from numba_lstm.vectors import drawn
 
 _U32 = np.uint32
@@ -19,10 +20,8 @@ NO_ZONE = False, _U32(0), _U32(0)
 _bound = getattr(bound_of, "py_func", bound_of)  # for Python
 
 
-def arguments(
-    layout: Any, dtype: np.dtype, seeds: Any, first_step: int, number: int
-) -> tuple[Any, ...]:
-    """Return the last arguments of the recurrence's kernels: see recurrent.py.
+def chances_of(layout: Layout, dtype: np.dtype) -> tuple[Any, ...]:
+    """Return the last arguments of the recurrence's kernels, which are those of all cells.
 
     Parameters
     ----------
@@ -30,19 +29,18 @@ def arguments(
         Of whose cells units stay as they were with its probabilities.
     dtype : numpy.dtype
         Of the kernels' numbers.
-    seeds : device array of int64 of shape (M,)
-        Of each model's draws; 0 draws nothing.
-    first_step : int
-        Number of the first time step, in training on windows.
-    number : int
-        That of the cell.
+
+    Returns
+    -------
+    tuple
+        ``z_h``, ``z_c``, ``bound_h`` and ``bound_c`` of recurrent.py.
     """
     chances = [dtype.type(z) for z in layout.zoneout]
-    return seeds, first_step, number, *chances, *(int(_bound(z)) for z in chances)
+    return *chances, *(int(_bound(z)) for z in chances)
 
 
 def argument_types(number: Any) -> tuple[Any, ...]:
-    """Numba's types of these, for a dtype's."""
+    """Numba's types of the last seven arguments, from ``seeds`` on, for a dtype's."""
     size = types.int64
     return types.Array(types.int64, 1, "C"), size, size, number, number, size, size
 

@@ -197,17 +197,19 @@ class Optimizer:
         bool
             False, with nothing changed, if the gradient is not finite.
         """
-        settings, n_steps = self.settings, self.n_steps + 1
+        settings = self.settings
+        self.n_steps += 1  # before anything moves: what interrupts comes right after it
         most = math.inf if settings.clip_norm is None else float(settings.clip_norm)
         shared = (self.decay_mask, float(learning_rate), float(settings.alpha), most)
         if settings.solver == "adam":
             constants = (float(settings.beta_1), float(settings.beta_2), float(settings.epsilon))
             moments = (self.first_moment, self.second_moment)
-            moved = _adam(theta, grad, *moments, *shared, n_steps, *constants)
+            moved = _adam(theta, grad, *moments, *shared, self.n_steps, *constants)
         elif settings.solver == "sgd":
             momentum, nesterov = float(settings.momentum), bool(settings.nesterovs_momentum)
             moved = _sgd(theta, grad, self.first_moment, *shared, momentum, nesterov)
         else:
             moved = _rmsprop(theta, grad, self.second_moment, *shared, float(settings.epsilon))
-        self.n_steps += bool(moved)
+        if not moved:
+            self.n_steps -= 1
         return bool(moved)

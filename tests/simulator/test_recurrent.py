@@ -5,9 +5,9 @@ import pytest
 from naive import Cell
 
 from numba_lstm.cuda import kinds, recurrent
-from numba_lstm.cuda import zoneout as zoning
 from numba_lstm.cuda.device import cuda
 from numba_lstm.cuda.recurrent import Kind, make_backward, make_forward
+from numba_lstm.cuda.zoneout import chances_of
 from numba_lstm.parameters import Layout
 
 pytestmark = pytest.mark.nojit
@@ -19,9 +19,8 @@ def zone(naive, kind, seeds):
     seeds = [1] * naive.M if seeds is None else seeds
     if kind.zoned:
         naive.zone(seeds, number, first_step, chances)
-    layout = Layout(1, (1,), 1, zoneout=chances)
-    seeds = cuda.to_device(np.array(seeds))
-    return zoning.arguments(layout, np.dtype(kind.dtype), seeds, first_step, number)
+    layout, seeds = Layout(1, (1,), 1, zoneout=chances), cuda.to_device(np.array(seeds))
+    return seeds, first_step, number, *chances_of(layout, np.dtype(kind.dtype))
 
 
 def run(
