@@ -88,8 +88,21 @@ def warmup(
         X[0, 1:] = np.nan
     moments = np.arange(X.shape[1]) ** 2.0 if times else None
     model.fit(X, y, times=moments, X_val=X, y_val=y, times_val=moments).predict(X, times=moments)
-    if not on_cpu:  # whose kernels read numbers of either precision
+    if on_cpu:
+        _compile_for_lists()
+    else:  # whose kernels read numbers of either precision
         model.predict(X.astype(np.float32), times=moments)
+
+
+def _compile_for_lists():
+    """Compile what sequences of many lengths need besides."""
+    from numba_lstm.cpu.gathering import gather_bytes
+    from numba_lstm.cpu.plan import cut
+
+    cut(np.array([2, 1], np.int64), np.empty(3, np.int64), np.empty(2, np.int64))
+    source, to = np.zeros(8, np.uint8), np.empty(8, np.uint8)
+    where = np.array([source.ctypes.data], np.int64)
+    gather_bytes(where, np.array([8], np.int64), np.zeros(1, np.int64), to)
 
 
 def _like(estimator, options):

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from numba_lstm.cpu import plan
+from numba_lstm.cpu.allocation import Needs
+from numba_lstm.cpu.workspace import Buffers
 from numba_lstm.inputs import check_sequences
 from numba_lstm.missing import MaskedSequences
+from numba_lstm.parameters import Layout
 from numba_lstm.sequences import Room
 from numba_lstm.training import data
 from numba_lstm.training.data import Dataset
@@ -86,3 +89,14 @@ def test_blocks_of_a_batch_take_as_long(B):
     work = np.cumsum(lengths * (1 + 2 * n_blocks / ends[-1] * lengths))
     inside = 1 + np.searchsorted(work, np.arange(1, n_blocks) / n_blocks * work[-1])
     np.testing.assert_array_equal(blocks, [0, *inside, B])
+
+
+def test_long_and_short_batches_have_the_same_buffers():
+    """Long ones need more rows, short ones more tasks: neither has to make room again."""
+    buffers = Buffers(Layout(2, (3,), 1), np.dtype(np.float32), False)
+    sizes, made = [(500, 8, 8, 2), (120, 8, 8, 4)], []
+    for k in range(6):
+        work = buffers.room(Needs("train"), *sizes[k % 2])
+        if not any(work is other for other in made):
+            made.append(work)
+    assert len(made) == 2

@@ -43,6 +43,20 @@ def test_nothing_is_left_to_compile(tmp_path, case):
     assert last == "[]"
 
 
+def test_nothing_is_left_to_compile_for_lists(tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    run("import numba_lstm\nnumba_lstm.warmup()", **cache)
+    code = """
+import numpy as np
+from numba_lstm import LSTMRegressor
+rng = np.random.default_rng(0)
+X = [rng.standard_normal((n, 2)) for n in rng.integers(2, 9, 40)]
+LSTMRegressor(5, max_iter=5, batch_size=8).fit(X, rng.standard_normal(40)).predict(X)
+print(compiled)
+"""
+    assert run(MISSES + code, **cache).splitlines()[-1] == "[]"
+
+
 @pytest.mark.nojit
 @pytest.mark.parametrize(
     "options",

@@ -86,7 +86,7 @@ def cut(lengths, ends, blocks):
     ends[0] = 0
     for i in range(B):
         ends[i + 1] = ends[i] + lengths[i]
-    more, total = _STEP_ROWS * n_blocks / max(ends[B], 1), 0.0
+    more, total = _STEP_ROWS * n_blocks / ends[B], 0.0
     for i in range(B):
         total += lengths[i] * (1 + more * lengths[i])
     block, work = 0, 0.0

@@ -50,8 +50,8 @@ class Buffers:
             if varies:
                 # But for the tasks: of more of them each has less room to multiply in.
                 sizes = (*(size + size // 4 for size in sizes[:3]), n_tasks)
-                if owner == self._key:
-                    sizes = tuple(map(max, sizes, has))
+            if owner == self._key and not shared:
+                sizes = tuple(map(max, sizes, has))  # long batches and short ones in turn
             work = allocate(*self._key, needs, *sizes)
             if not shared or work.memory.nbytes <= KEPT_BYTES:
                 held[needs] = self._key, sizes, work

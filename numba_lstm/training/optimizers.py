@@ -198,18 +198,21 @@ class Optimizer:
             False, with nothing changed, if the gradient is not finite.
         """
         settings = self.settings
-        self.n_steps += 1  # before anything moves: what interrupts comes right after it
         most = math.inf if settings.clip_norm is None else float(settings.clip_norm)
         shared = (self.decay_mask, float(learning_rate), float(settings.alpha), most)
         if settings.solver == "adam":
             constants = (float(settings.beta_1), float(settings.beta_2), float(settings.epsilon))
             moments = (self.first_moment, self.second_moment)
+            self.n_steps += 1  # before anything moves: an interrupt comes right after that
             moved = _adam(theta, grad, *moments, *shared, self.n_steps, *constants)
         elif settings.solver == "sgd":
             momentum, nesterov = float(settings.momentum), bool(settings.nesterovs_momentum)
+            self.n_steps += 1
             moved = _sgd(theta, grad, self.first_moment, *shared, momentum, nesterov)
         else:
-            moved = _rmsprop(theta, grad, self.second_moment, *shared, float(settings.epsilon))
+            epsilon = float(settings.epsilon)
+            self.n_steps += 1
+            moved = _rmsprop(theta, grad, self.second_moment, *shared, epsilon)
         if not moved:
             self.n_steps -= 1
         return bool(moved)
