@@ -100,6 +100,13 @@ def test_basinhopping(fun):
     assert found.fun == fun.loss(found.x)
 
 
+def test_the_loss_alone_is_that_beside_the_gradient(fun):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        theta = fun.theta0 + 0.3 * rng.standard_normal(fun.theta0.size)
+        assert fun(theta)[0] == fun.loss(theta)
+
+
 def test_bounds_by_name_hold(fun):
     lower, upper = np.full(fun.theta0.size, -1.5), np.full(fun.theta0.size, 1.5)
     for bound in (lower, upper):

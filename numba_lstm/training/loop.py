@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_lstm.base_network import BaseNetwork
-from numba_lstm.losses import all_losses, null_output
+from numba_lstm.losses import all_losses, null_output, sum_of_losses
 from numba_lstm.sequences import Room
 from numba_lstm.training.checkpoints import Checkpoint
 from numba_lstm.training.data import Dataset
@@ -291,7 +291,7 @@ def total_loss(network, out, y, weight):
     kind, parameter = network.loss, network.loss_parameter
     rows = np.empty(len(out), out.dtype)
     all_losses(kind, parameter, out, y, weight, np.empty_like(out), rows)
-    return float(rows.sum(dtype=np.float64))
+    return float(sum_of_losses(rows))
 
 
 def loss_of_constant(network, data):
